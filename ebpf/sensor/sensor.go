@@ -1,0 +1,91 @@
+// Package sensor measures what every cgroup on the machine uses.
+//
+// Two implementations give the same Snapshot: one aggregates in the kernel
+// with eBPF and is exact, one reads cgroup files and /proc and says so.
+package sensor
+
+import (
+	"time"
+
+	"github.com/cam-os/edge/ebpf/cgroup"
+)
+
+// Source names where figures come from.
+type Source string
+
+// The sources, best first.
+const (
+	// EBPF: tp_btf programs, exact to the nanosecond at every switch and exit.
+	EBPF Source = "ebpf"
+	// Cgroup: cpu.stat and io.stat of each cgroup; exact in sum, without
+	// sockets, so that the split over packages is an estimate where there are
+	// several.
+	Cgroup Source = "cgroup"
+	// Procfs: /proc/PID/stat in clock ticks; what lives and dies between two
+	// looks is missed.
+	Procfs Source = "procfs"
+)
+
+// Usage is cumulative from the moment the sensor opened. It never goes back.
+type Usage struct {
+	// OnCPU is time spent running, by package: the index into
+	// Topology.Packages.
+	OnCPU []time.Duration
+	// Switches counts how often a task of the cgroup was switched out.
+	Switches uint64
+	// Read and Written are bytes as the kernel's task I/O accounting counts
+	// them (include/linux/task_io_accounting.h): fetched from, or dirtied to be
+	// sent to, the storage layer. Where only io.stat is at hand, its bytes.
+	Read, Written uint64
+}
+
+// Topology is how CPUs lie in packages (sockets).
+type Topology struct {
+	// Packages holds the physical package ids, ascending; at least one.
+	Packages []int
+	// PackageOf maps a CPU number to its index in Packages.
+	PackageOf []int
+}
+
+// Snapshot is one look at all cgroups. Two snapshots of one sensor are
+// comparable by difference.
+type Snapshot struct {
+	// At is CLOCK_BOOTTIME when the look was taken: it counts suspended time
+	// and never jumps.
+	At time.Duration
+	// Cgroups holds each cgroup that ever used anything, itself only, without
+	// its descendants. A cgroup absent from the previous snapshot starts from
+	// zero. A removed cgroup stays until its last figure was seen in at least
+	// one snapshot; if an id leaves and returns, it starts from zero again.
+	Cgroups map[cgroup.ID]Usage
+	// Parents has the parent of every id in Cgroups, and of those parents up to
+	// the root, also for cgroups that lived only between two snapshots.
+	Parents map[cgroup.ID]cgroup.ID
+	// Idle is time that CPUs spent in the idle task, by package.
+	Idle []time.Duration
+	// Overflow is what was measured while the kernel's map had no room for
+	// another cgroup: real use without a name.
+	Overflow Usage
+	// Probes is what measuring costs; empty without eBPF.
+	Probes []Probe
+}
+
+// Probe is the cost of one kernel program, both 0 while the kernel's
+// kernel.bpf_stats_enabled is off.
+type Probe struct {
+	Name string
+	Runs uint64
+	Time time.Duration
+}
+
+// Sensor is implemented by the eBPF and the file readers.
+type Sensor interface {
+	// Snapshot takes a look. It must not be called concurrently. An error
+	// means that nothing was measured; the next call catches up.
+	Snapshot() (*Snapshot, error)
+	Source() Source
+	Topology() Topology
+	// Missing says in words what this sensor cannot measure, and the remedy.
+	Missing() []string
+	Close() error
+}

@@ -1,0 +1,106 @@
+// Package energy meters joules and divides them.
+//
+// A Meter gives cumulative energy per zone; Divide splits what a zone used in
+// one interval between idle, consumers and nobody, exactly: the parts always
+// sum to what was metered, to the microjoule.
+package energy
+
+import "time"
+
+// Microjoules is energy, an amount or a cumulative total. 2^64 µJ are 585
+// years at a kilowatt.
+type Microjoules uint64
+
+// Joules converts for display.
+func (e Microjoules) Joules() float64 { return float64(e) / 1e6 }
+
+// Microwatts is power.
+type Microwatts uint64
+
+// Watts converts for display.
+func (p Microwatts) Watts() float64 { return float64(p) / 1e6 }
+
+// Over is the energy of power p held for d, rounded down.
+func (p Microwatts) Over(d time.Duration) Microjoules {
+	if d <= 0 {
+		return 0
+	}
+	// Split so that neither product overflows below 18 MW.
+	s, ns := uint64(d/time.Second), uint64(d%time.Second)
+	return Microjoules(uint64(p)*s + uint64(p)*ns/uint64(time.Second))
+}
+
+// Source names what a reading rests on.
+type Source string
+
+const (
+	// RAPL is a hardware counter behind the kernel's powercap tree
+	// (Documentation/power/powercap).
+	RAPL Source = "rapl"
+	// Model is an estimate from idle and maximal power and the time CPUs ran.
+	Model Source = "model"
+	// Simulated is a powercap tree that is not the kernel's sysfs.
+	Simulated Source = "simulated"
+)
+
+// AllSockets is the Zone.Socket of a zone that spans packages (psys).
+const AllSockets = -1
+
+// Zone is an energy domain. Zones overlap; they are never summed over names.
+type Zone struct {
+	// Name is package, core, uncore, dram or psys.
+	Name string
+	// Socket is the physical package id, or AllSockets.
+	Socket int
+	Source Source
+}
+
+// State of a reading.
+type State uint8
+
+const (
+	// Fresh: the counter was read and had moved, or no time had passed.
+	Fresh State = iota
+	// Stale: read, but it has not moved; Age says since when.
+	Stale
+	// Lost: it could not be read or made no sense; Total is the last good one.
+	Lost
+)
+
+// Reading is one zone's cumulative energy. Total never goes back, through
+// wraps, resets, failures and zones that vanish and return.
+type Reading struct {
+	Zone  Zone
+	Total Microjoules // since the meter opened
+	State State
+	Age   time.Duration // since Total last moved
+	// Error is the relative standard uncertainty of a difference of totals,
+	// 0.05 = 5%; 0 where it is not known.
+	Error float64
+	// Note says what a reader should know, e.g. how a model was calibrated.
+	Note   string
+	Wraps  uint64 // counter wraps seen and corrected
+	Resets uint64 // counter went back and it was no wrap
+	Faults uint64 // readings that failed or were refused as implausible
+}
+
+// Activity is what the machine did, for meters that estimate.
+type Activity struct {
+	// At is CLOCK_BOOTTIME.
+	At time.Duration
+	// Busy is cumulative on-CPU time of all tasks but idle, by package index.
+	Busy []time.Duration
+	// CPUs is the number of online CPUs, by package index.
+	CPUs []int
+	// Packages holds the physical package ids, by package index.
+	Packages []int
+}
+
+// Meter reads zones. One Meter may hold many zones; it keeps reporting a zone
+// it has lost.
+type Meter interface {
+	// Read returns a reading for every zone the meter ever had. It must not be
+	// called concurrently. Faults are in the readings, not in an error.
+	Read(Activity) []Reading
+	Close() error
+}
