@@ -1,0 +1,2 @@
+// Package ledger keeps the accounts: what every agent has used, ever.
+package ledger

@@ -1,0 +1,58 @@
+// Package observe is what the node knows at the end of an interval: the one
+// value that every face (socket, metrics, terminal) reads. An Observation is
+// immutable once published, so that no reader changes what another one sees.
+package observe
+
+import (
+	"time"
+
+	"github.com/cam-os/edge/ebpf/sensor"
+	"github.com/cam-os/edge/node/ledger"
+)
+
+// State of an agent.
+type State uint8
+
+const (
+	// Running: its cgroup holds processes.
+	Running State = iota
+	// Empty: its cgroup exists and holds no process.
+	Empty
+	// Ended: its cgroup is gone; the account stays.
+	Ended
+)
+
+// Agent is an account with what only agents have.
+type Agent struct {
+	Name  string
+	State State
+	// Cgroup is the path below the cgroup2 root, with a leading slash.
+	Cgroup string
+}
+
+// CgroupUsage is one cgroup's part of `system` in the latest interval.
+type CgroupUsage struct {
+	Cgroup string
+	Usage  ledger.Usage
+}
+
+// Observation is one published look.
+type Observation struct {
+	Time     time.Time     // wall clock, may jump
+	At       time.Duration // CLOCK_BOOTTIME, never jumps
+	Interval time.Duration
+	Sequence uint64
+	// Sensor is where CPU and I/O figures come from; SensorNote says what a
+	// reader should know about their quality ("" when exact).
+	Sensor     sensor.Source
+	SensorNote string
+	Accounts   []ledger.Account // agents by name, then retired, system, idle, unattributed
+	Agents     map[string]Agent // by account name
+	Zones      []ledger.ZoneAccount
+	Breakdown  []CgroupUsage // of system, busiest first
+	Missing    []string
+	Probes     []sensor.Probe
+	// Self is the node's own use since it started; its energy is an estimate
+	// and contained in system.
+	Self ledger.Usage
+}
