@@ -1,0 +1,290 @@
+package ledger
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/cam-os/edge/ebpf/cgroup"
+	"github.com/cam-os/edge/ebpf/sensor"
+	"github.com/cam-os/edge/energy"
+)
+
+// Ledger holds all accounts. It must not be used concurrently.
+type Ledger struct {
+	accounts map[string]*account
+	sorted   []*account // by kind, then name: the order that Divide sees
+	system   *account
+	nobody   *account
+	idle     *account
+	zones    map[energy.Zone]*zone
+	prev     map[cgroup.ID]sensor.Usage
+	overflow sensor.Usage
+	at       time.Duration
+	started  bool
+}
+
+type account struct {
+	name     string
+	kind     Kind
+	total    Usage
+	interval Usage
+	onCPU    []uint64 // this interval's nanoseconds, by package
+}
+
+type zone struct {
+	ZoneAccount
+	last     energy.Microjoules // of the reading
+	seen     bool
+	baseline energy.Baseline
+	// What was done since the counter last moved.
+	pending map[*account]uint64
+	elapsed time.Duration
+	busy    time.Duration
+	cpus    int
+}
+
+// Interval is everything that one Apply needs.
+type Interval struct {
+	Snapshot *sensor.Snapshot
+	Topology sensor.Topology
+	// CPUs is the number of online CPUs by package index.
+	CPUs []int
+	// Owner names the agent that a cgroup belongs to, "" for none.
+	Owner    func(cgroup.ID) string
+	Readings []energy.Reading
+}
+
+// Charge is what one cgroup used in an interval.
+type Charge struct {
+	Cgroup cgroup.ID
+	Owner  string
+	Usage  Usage // without energy
+}
+
+// New opens a ledger with the accounts of an earlier one.
+func New(s State) *Ledger {
+	l := &Ledger{
+		accounts: make(map[string]*account),
+		zones:    make(map[energy.Zone]*zone),
+		prev:     make(map[cgroup.ID]sensor.Usage),
+	}
+	l.system = l.open(System, KindSystem)
+	l.idle = l.open(Idle, KindIdle)
+	l.nobody = l.open(Unattributed, KindUnattributed)
+	l.open(Retired, KindRetired)
+	l.restore(s)
+	return l
+}
+
+func (l *Ledger) open(name string, kind Kind) *account {
+	if a, ok := l.accounts[name]; ok {
+		return a
+	}
+	a := &account{name: name, kind: kind}
+	l.accounts[name] = a
+	l.sorted = append(l.sorted, a)
+	slices.SortFunc(l.sorted, func(a, b *account) int {
+		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.name, b.name))
+	})
+	return a
+}
+
+// Open makes sure that an agent has an account.
+func (l *Ledger) Open(agent string) { l.open(agent, KindAgent) }
+
+// Retire folds an agent's account into the account named Retired: the sums
+// stay what they were, the name is gone.
+func (l *Ledger) Retire(agent string) {
+	a, ok := l.accounts[agent]
+	if !ok || a.kind != KindAgent {
+		return
+	}
+	r := l.accounts[Retired]
+	r.total.add(a.total)
+	for _, z := range l.zones {
+		if w := z.pending[a]; w > 0 {
+			z.pending[r] += w
+			delete(z.pending, a)
+		}
+	}
+	delete(l.accounts, agent)
+	l.sorted = slices.DeleteFunc(l.sorted, func(b *account) bool { return b == a })
+}
+
+// Has says whether an account of that name is open.
+func (l *Ledger) Has(name string) bool { _, ok := l.accounts[name]; return ok }
+
+// Apply charges one interval and returns what each cgroup used in it. The
+// first Apply after New only sets the marks that later ones differ from.
+func (l *Ledger) Apply(in Interval) []Charge {
+	packages := len(in.Topology.Packages)
+	for _, a := range l.sorted {
+		a.interval = Usage{}
+		a.onCPU = resized(a.onCPU, packages)
+	}
+	snap := in.Snapshot
+	elapsed := max(snap.At-l.at, 0)
+	first := !l.started
+	l.at, l.started = snap.At, true
+
+	charges := make([]Charge, 0, len(snap.Cgroups))
+	next := make(map[cgroup.ID]sensor.Usage, len(snap.Cgroups))
+	for id, u := range snap.Cgroups {
+		d := difference(u, l.prev[id])
+		next[id] = highest(u, l.prev[id])
+		if first || d.isZero() {
+			continue
+		}
+		owner := in.Owner(id)
+		a := l.system
+		if owner != "" {
+			a = l.open(owner, KindAgent)
+			a.onCPU = resizedKeep(a.onCPU, packages)
+		}
+		a.charge(d)
+		charges = append(charges, Charge{Cgroup: id, Owner: owner, Usage: d.usage()})
+	}
+	l.prev = next
+	if d := difference(snap.Overflow, l.overflow); !first {
+		l.nobody.charge(d)
+	}
+	l.overflow = highest(snap.Overflow, l.overflow)
+
+	for _, r := range in.Readings {
+		l.meter(r, in, elapsed, first)
+	}
+	for _, z := range l.zones {
+		// Power is of this interval; a zone that was not read has none.
+		if !slices.ContainsFunc(in.Readings, func(r energy.Reading) bool { return r.Zone == z.Reading.Zone }) {
+			z.Power = 0
+		}
+	}
+	for _, a := range l.sorted {
+		a.total.add(a.interval)
+	}
+	return charges
+}
+
+// meter divides what one zone used since its counter last moved.
+func (l *Ledger) meter(r energy.Reading, in Interval, elapsed time.Duration, first bool) {
+	z := l.zones[r.Zone]
+	if z == nil {
+		z = &zone{pending: make(map[*account]uint64)}
+		l.zones[r.Zone] = z
+	}
+	z.Reading = r
+	if !z.seen {
+		// A zone that was found later than the first interval starts here too:
+		// what it counted before cannot be divided.
+		z.seen, z.last = true, r.Total
+		return
+	}
+	if first {
+		z.last = r.Total
+		return
+	}
+	z.elapsed += elapsed
+	pkgs := packagesOf(r.Zone, in.Topology)
+	z.cpus = 0
+	for _, p := range pkgs {
+		if p < len(in.CPUs) {
+			z.cpus += in.CPUs[p]
+		}
+	}
+	for _, a := range l.sorted {
+		for _, p := range pkgs {
+			if p < len(a.onCPU) && a.onCPU[p] > 0 {
+				z.pending[a] += a.onCPU[p]
+				z.busy += time.Duration(a.onCPU[p]) // #nosec G115 -- nanoseconds of one interval
+			}
+		}
+	}
+	metered := energy.Microjoules(0)
+	if r.Total > z.last {
+		metered = r.Total - z.last
+	}
+	if metered == 0 {
+		z.Power = 0
+		return
+	}
+	z.last = r.Total
+	z.baseline.Observe(metered, z.elapsed, z.busy, z.cpus)
+	z.IdlePower = z.baseline.Power()
+	if z.elapsed > 0 {
+		z.Power = energy.Microwatts(float64(metered) / z.elapsed.Seconds())
+	}
+	l.divide(z, metered)
+	clear(z.pending)
+	z.elapsed, z.busy = 0, 0
+}
+
+func (l *Ledger) divide(z *zone, metered energy.Microjoules) {
+	consumers := make([]*account, 0, len(l.sorted))
+	weights := make([]uint64, 0, len(l.sorted))
+	for _, a := range l.sorted {
+		if a != l.nobody && z.pending[a] > 0 {
+			consumers = append(consumers, a)
+			weights = append(weights, z.pending[a])
+		}
+	}
+	parts := energy.Divide(metered, z.IdlePower.Over(z.elapsed), weights, z.pending[l.nobody])
+	z.Metered += metered
+	z.Idle += parts.Idle
+	z.Unattributed += parts.Unattributed
+	l.idle.joules(z.Reading.Zone, parts.Idle)
+	l.nobody.joules(z.Reading.Zone, parts.Unattributed)
+	for i, a := range consumers {
+		a.joules(z.Reading.Zone, parts.Shares[i])
+		if a == l.system {
+			z.System += parts.Shares[i]
+		} else {
+			z.Agents += parts.Shares[i]
+		}
+	}
+}
+
+// Accounts returns copies: agents by name, then retired, system, idle and
+// unattributed.
+func (l *Ledger) Accounts() []Account {
+	out := make([]Account, 0, len(l.sorted))
+	for _, kind := range []Kind{KindAgent, KindRetired, KindSystem, KindIdle, KindUnattributed} {
+		for _, a := range l.sorted {
+			if a.kind == kind {
+				out = append(out, Account{Name: a.name, Kind: a.kind, Total: a.total.clone(), Interval: a.interval.clone()})
+			}
+		}
+	}
+	return out
+}
+
+// Zones returns copies, by name, socket and source.
+func (l *Ledger) Zones() []ZoneAccount {
+	out := make([]ZoneAccount, 0, len(l.zones))
+	for _, z := range l.zones {
+		out = append(out, z.ZoneAccount)
+	}
+	slices.SortFunc(out, func(a, b ZoneAccount) int { return CompareZones(a.Reading.Zone, b.Reading.Zone) })
+	return out
+}
+
+// CompareZones orders zones by name, socket and source.
+func CompareZones(a, b energy.Zone) int {
+	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Socket, b.Socket), cmp.Compare(a.Source, b.Source))
+}
+
+// packagesOf returns the package indices whose work a zone's energy pays for.
+// A socket that the topology does not know is charged by all work: better
+// coarse than to nobody.
+func packagesOf(z energy.Zone, t sensor.Topology) []int {
+	if z.Socket != energy.AllSockets {
+		if i := slices.Index(t.Packages, z.Socket); i >= 0 {
+			return []int{i}
+		}
+	}
+	all := make([]int, len(t.Packages))
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
