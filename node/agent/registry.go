@@ -1,0 +1,268 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/cam-os/edge/ebpf/cgroup"
+	"github.com/cam-os/edge/node/observe"
+)
+
+// Launcher makes a cgroup for an agent and moves a process into it.
+type Launcher interface {
+	// Start returns the path of the new cgroup below the cgroup2 root.
+	Start(ctx context.Context, agent, slice string, pid int) (string, error)
+	// Reap removes a cgroup that Start made, once no process is left in it. It
+	// is a no-op where the service manager does that.
+	Reap(path string) error
+}
+
+// Registry says which agent a cgroup belongs to. It is safe for concurrent
+// use.
+type Registry struct {
+	cfg      Config
+	cgroups  *cgroup.Hierarchy
+	launcher Launcher
+
+	mu      sync.RWMutex
+	entries map[string]*entry
+	byID    map[cgroup.ID]string
+	byPath  map[string]string
+	tick    uint64
+}
+
+type entry struct {
+	observe.Agent
+	known bool // from the configuration
+	id    cgroup.ID
+	// seen is the tick when it last had processes.
+	seen uint64
+}
+
+// Open makes a registry. Agents of earlier runs (by name) are listed as ended
+// until their cgroup is found again.
+func Open(cfg Config, h *cgroup.Hierarchy, l Launcher, earlier []observe.Agent) (*Registry, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	r := &Registry{cfg: cfg, cgroups: h, launcher: l, entries: make(map[string]*entry)}
+	for _, a := range earlier {
+		if ValidateName(a.Name) != nil {
+			continue
+		}
+		a.State = observe.Ended
+		r.entries[a.Name] = &entry{Agent: a}
+	}
+	for _, s := range cfg.Known {
+		p, err := s.path()
+		if err != nil {
+			return nil, err
+		}
+		r.entries[s.Name] = &entry{Agent: observe.Agent{Name: s.Name, Cgroup: p, State: observe.Ended}, known: true}
+	}
+	return r, r.Refresh()
+}
+
+// Refresh looks at the kernel's cgroups: finds agents that appeared, marks
+// those that ended, and reaps the scopes that the node made. Call it after
+// each snapshot, so that what a scope used is read before it goes.
+func (r *Registry) Refresh() error {
+	if r.cgroups == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tick++
+	var errs []error
+	scopes, err := r.cgroups.Children("/" + r.cfg.Slice)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, fmt.Errorf("cannot list agents below %s: %w", r.cfg.Slice, err))
+	}
+	for _, p := range scopes {
+		name, ok := agentOfScope(path.Base(p))
+		if !ok {
+			continue
+		}
+		e := r.entries[name]
+		if e == nil {
+			e = &entry{Agent: observe.Agent{Name: name}}
+			r.entries[name] = e
+		}
+		if !e.known {
+			e.Cgroup = p
+		}
+	}
+	r.byID = make(map[cgroup.ID]string, len(r.entries))
+	r.byPath = make(map[string]string, len(r.entries))
+	for name, e := range r.entries {
+		r.look(e)
+		if e.State != observe.Ended {
+			r.byID[e.id] = name
+			r.byPath[e.Cgroup] = name
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// look brings one entry up to date.
+func (r *Registry) look(e *entry) {
+	id, err := r.cgroups.ID(e.Cgroup)
+	if err != nil {
+		e.State, e.id = observe.Ended, 0
+		return
+	}
+	e.id = id
+	populated, err := r.cgroups.Populated(e.Cgroup)
+	switch {
+	case err != nil:
+		e.State, e.id = observe.Ended, 0
+	case populated:
+		e.State, e.seen = observe.Running, r.tick
+	case r.owns(e) && e.State != observe.Running:
+		// Empty for a whole interval: its last figures have been read.
+		if r.launcher.Reap(e.Cgroup) == nil {
+			e.State, e.id = observe.Ended, 0
+		}
+	default:
+		e.State = observe.Empty
+	}
+}
+
+// owns says whether the node made the entry's cgroup.
+func (r *Registry) owns(e *entry) bool {
+	return !e.known && r.launcher != nil && path.Dir(e.Cgroup) == "/"+r.cfg.Slice
+}
+
+// Start makes a cgroup for a new agent and moves pid into it.
+func (r *Registry) Start(ctx context.Context, name string, pid int) (string, error) {
+	if err := ValidateName(name); err != nil {
+		return "", err
+	}
+	if r.launcher == nil || r.cgroups == nil {
+		return "", fmt.Errorf("%w: run the node as root, or with a delegated cgroup (systemd-run --user --scope -p Delegate=yes)", ErrUnsupported)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	running := 0
+	for _, e := range r.entries {
+		if e.State != observe.Ended {
+			running++
+		}
+	}
+	if e := r.entries[name]; e != nil {
+		if e.known {
+			return "", fmt.Errorf("%w: %s is the agent in %s by the node's configuration", ErrNameTaken, name, e.Cgroup)
+		}
+		if populated, err := r.cgroups.Populated(e.Cgroup); err == nil && populated {
+			return "", fmt.Errorf("%w: %s is running in %s", ErrNameTaken, name, e.Cgroup)
+		}
+	}
+	if running >= r.cfg.Max {
+		return "", fmt.Errorf("%w: %d are running and agents.max is %d", ErrTooMany, running, r.cfg.Max)
+	}
+	p, err := r.launcher.Start(ctx, name, r.cfg.Slice, pid)
+	if err != nil {
+		return "", err
+	}
+	e := r.entries[name]
+	if e == nil {
+		e = &entry{Agent: observe.Agent{Name: name}}
+		r.entries[name] = e
+	}
+	e.Cgroup = p
+	r.look(e)
+	if e.State != observe.Ended {
+		r.byID[e.id] = name
+		r.byPath[e.Cgroup] = name
+	}
+	return p, nil
+}
+
+// Owner returns the innermost agent that a cgroup belongs to, or "".
+func (r *Registry) Owner(id cgroup.ID, parents map[cgroup.ID]cgroup.ID) string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	// The kernel bounds the depth; the bound here is against a damaged map.
+	for range 512 {
+		if name, ok := r.byID[id]; ok {
+			return name
+		}
+		parent, ok := parents[id]
+		if !ok || parent == id {
+			return ""
+		}
+		id = parent
+	}
+	return ""
+}
+
+// AgentOf returns the innermost agent that a cgroup path belongs to.
+func (r *Registry) AgentOf(p string) (string, bool) {
+	if !strings.HasPrefix(p, "/") {
+		return "", false
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for p = path.Clean(p); p != "/"; p = path.Dir(p) {
+		if name, ok := r.byPath[p]; ok {
+			return name, true
+		}
+		// A scope that appeared since the last Refresh is an agent already.
+		if path.Dir(p) == "/"+r.cfg.Slice {
+			if name, ok := agentOfScope(path.Base(p)); ok {
+				return name, true
+			}
+		}
+	}
+	return "", false
+}
+
+// Agents lists all agents, ended ones too, by name.
+func (r *Registry) Agents() []observe.Agent {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	out := make([]observe.Agent, 0, len(r.entries))
+	for _, e := range r.entries {
+		out = append(out, e.Agent)
+	}
+	slices.SortFunc(out, func(a, b observe.Agent) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Evict forgets the agents that ended longest ago until no more than
+// MaxAccounts are left, and returns their names.
+func (r *Registry) Evict() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	excess := len(r.entries) - r.cfg.MaxAccounts
+	if excess <= 0 {
+		return nil
+	}
+	var ended []*entry
+	for _, e := range r.entries {
+		if e.State == observe.Ended && !e.known {
+			ended = append(ended, e)
+		}
+	}
+	slices.SortFunc(ended, func(a, b *entry) int {
+		if a.seen != b.seen {
+			if a.seen < b.seen {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	var out []string
+	for _, e := range ended[:min(excess, len(ended))] {
+		delete(r.entries, e.Name)
+		out = append(out, e.Name)
+	}
+	return out
+}
