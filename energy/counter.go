@@ -1,0 +1,155 @@
+package energy
+
+import (
+	"math/bits"
+	"time"
+)
+
+// jitter is how far the moment of reading a counter may lie from Activity.At,
+// on a machine too busy to run us: added to an interval when judging whether
+// its energy is plausible.
+const jitter = time.Second
+
+// counter turns the raw values of one energy_uj file into a total that never
+// goes back. It is pure: values, times and bounds come in.
+//
+// A value may be lower than the one before because the counter wrapped, was
+// reset, or the reading is wrong; it may be much higher because of the last.
+// What tells them apart is how much energy each explanation claims for the
+// time that passed, against the most the zone can draw:
+//
+//   - up, or down by a wrap, within the bound: counted;
+//   - else the value is held in doubt and nothing is counted. If the next
+//     value is plausible from the one before the doubt, the doubtful one was
+//     wrong, and nothing was lost. If it is plausible from the doubtful one and
+//     has moved up from it, the counter was reset: counting goes on from the
+//     doubtful value, and what passed around the reset is not counted.
+//
+// So a total may lag the truth; it can exceed it by no more than the bound of
+// one interval, when a reset happens to look like a wrap.
+type counter struct {
+	span  Microjoules // max_energy_range_uj: the values are below it; 0 = not known
+	limit Microwatts  // the most the zone can draw
+
+	known   bool          // value and moved are set
+	value   Microjoules   // last accepted
+	moved   time.Duration // when value was first seen
+	doubt   bool          // doubtful and since are set
+	fresh   Microjoules   // the doubtful value
+	since   time.Duration // when it was seen
+	gone    bool          // the zone itself vanished since value was read
+	total   Microjoules
+	state   State
+	warning string // about the latest reading
+	delta   Microjoules
+	elapsed time.Duration // the time that delta took
+
+	wraps, resets, faults uint64
+}
+
+// bound is the most energy that can have been used in d.
+func (c *counter) bound(d time.Duration) Microjoules {
+	return c.limit.Over(max(d, 0) + jitter)
+}
+
+// take judges the value read at time at.
+func (c *counter) take(value Microjoules, at time.Duration) {
+	c.warning, c.delta = "", 0
+	if c.span > 0 && value > c.span {
+		c.refuse(at, "energy_uj is beyond max_energy_range_uj")
+		return
+	}
+	if !c.known {
+		c.known, c.gone, c.value, c.moved, c.state = true, false, value, at, Fresh
+		return
+	}
+	// A zone that was unregistered and is back has started anew if it is lower.
+	back := c.gone && value < c.value
+	c.gone = false
+	if !back && c.advance(value, at) {
+		return
+	}
+	switch {
+	case back:
+		c.restart(value, at)
+		c.warning = "the zone is back with a lower counter; what passed in between is not counted"
+	case c.doubt && value > c.fresh && value-c.fresh <= c.bound(at-c.since):
+		gained := value - c.fresh
+		took := at - c.since
+		c.restart(value, at)
+		c.credit(gained, took)
+		c.warning = "the counter was reset; what passed around it is not counted"
+	default:
+		if !c.doubt || value != c.fresh {
+			c.doubt, c.fresh, c.since = true, value, at
+		}
+		c.refuse(at, "energy_uj jumped further than the zone can draw")
+	}
+}
+
+// advance accepts value if it is plausible from the last accepted one.
+func (c *counter) advance(value Microjoules, at time.Duration) bool {
+	elapsed := at - c.moved
+	bound := c.bound(elapsed)
+	wrapped := value < c.value
+	gained := value - c.value
+	if wrapped {
+		if c.span == 0 {
+			return false
+		}
+		// The hardware counts 2^32 units and max_energy_range_uj is one unit
+		// (15 to 61 µJ) less; that much is lost at each wrap.
+		gained = c.span - c.value + value
+	}
+	if gained > bound {
+		return false
+	}
+	if gained == 0 {
+		c.doubt = false
+		c.state = Fresh
+		if elapsed > 0 {
+			c.state = Stale
+		}
+		return true
+	}
+	if wrapped {
+		c.wraps++
+	}
+	c.doubt, c.value, c.moved, c.state = false, value, at, Fresh
+	c.credit(gained, elapsed)
+	if c.span > 0 && elapsed > 0 && c.limit.Over(elapsed) >= c.span {
+		// Honest only as a lower bound.
+		c.faults++
+		c.warning = "the interval was so long that the counter may have wrapped more than once; the total is a lower bound"
+	}
+	return true
+}
+
+// restart counts on from value, without crediting what led to it.
+func (c *counter) restart(value Microjoules, at time.Duration) {
+	c.resets++
+	c.doubt, c.value, c.moved, c.state = false, value, at, Fresh
+}
+
+func (c *counter) credit(gained Microjoules, elapsed time.Duration) {
+	sum, carry := bits.Add64(uint64(c.total), uint64(gained), 0)
+	if carry != 0 {
+		c.faults++
+		return
+	}
+	c.total, c.delta, c.elapsed = Microjoules(sum), gained, elapsed
+}
+
+// refuse counts a reading that failed or made no sense.
+func (c *counter) refuse(_ time.Duration, why string) {
+	c.faults++
+	c.state, c.warning, c.delta = Lost, why, 0
+}
+
+// age is the time since the total last moved.
+func (c *counter) age(at time.Duration) time.Duration {
+	if !c.known {
+		return 0
+	}
+	return max(at-c.moved, 0)
+}

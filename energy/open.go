@@ -1,0 +1,77 @@
+package energy
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Config says where to look and what is known about the machine.
+type Config struct {
+	// Sysfs and Procfs are roots; "" means /sys and /proc.
+	Sysfs, Procfs string
+	// IdleWatts and MaxWatts are the power of one package when nothing and
+	// when everything runs, for the model; 0 takes them from the table of
+	// processors.
+	IdleWatts, MaxWatts float64
+}
+
+// Open finds every meter of the machine. There is always at least one: a
+// package that has no powercap zone, or one that cannot be read, is estimated
+// by the model. missing says in words what could not be had, and the remedy.
+// The error is about the configuration only.
+func Open(c Config) (m Meter, missing []string, err error) {
+	c.Sysfs, c.Procfs = cmp.Or(c.Sysfs, "/sys"), cmp.Or(c.Procfs, "/proc")
+	if err := c.validate(); err != nil {
+		return nil, nil, err
+	}
+	pc := &powercap{sysfs: c.Sysfs}
+	missing = pc.scan()
+	return &meter{powercap: pc, model: newModel(c)}, missing, nil
+}
+
+func (c Config) validate() error {
+	for _, w := range []struct {
+		name  string
+		value float64
+	}{{"idle watts", c.IdleWatts}, {"max watts", c.MaxWatts}} {
+		if math.IsNaN(w.value) || w.value < 0 || w.value > absurd.Watts() {
+			return fmt.Errorf("energy: %s is %v; give the watts of one package, 0 to %v, where 0 takes them from the table of processors", w.name, w.value, absurd.Watts())
+		}
+	}
+	if c.MaxWatts > 0 && c.IdleWatts > c.MaxWatts {
+		return errors.New("energy: idle watts are above max watts; swap or correct them")
+	}
+	return nil
+}
+
+// meter joins the counters with a model for the packages without one.
+type meter struct {
+	powercap *powercap
+	model    *model
+}
+
+// Read implements Meter.
+func (m *meter) Read(a Activity) []Reading {
+	readings := m.powercap.read(a.At)
+	metered := map[int]Source{}
+	for _, r := range readings {
+		if r.Zone.Name == Package {
+			metered[r.Zone.Socket] = r.Zone.Source
+		}
+	}
+	readings = append(readings, m.model.read(a, metered)...)
+	slices.SortFunc(readings, func(a, b Reading) int {
+		return cmp.Or(
+			cmp.Compare(slices.Index(zoneNames, a.Zone.Name), slices.Index(zoneNames, b.Zone.Name)),
+			cmp.Compare(a.Zone.Socket, b.Zone.Socket),
+			cmp.Compare(a.Zone.Source, b.Zone.Source),
+		)
+	})
+	return readings
+}
+
+// Close implements Meter.
+func (m *meter) Close() error { return nil }
