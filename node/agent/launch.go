@@ -11,7 +11,27 @@ import (
 
 // Leaves is the Launcher of a machine without systemd: it makes and removes
 // cgroup directories of its own, and touches no others.
-type Leaves struct{ Cgroups *cgroup.Hierarchy }
+type Leaves struct {
+	Cgroups *cgroup.Hierarchy
+	// Slice is the path that all leaves are below.
+	Slice string
+}
+
+// Probe says whether leaves can be made: it makes the slice.
+func (l Leaves) Probe() error {
+	if err := l.Cgroups.Create(l.Slice); err != nil {
+		return fmt.Errorf("%w: %w; run the node as root, or with a delegated cgroup", ErrUnsupported, err)
+	}
+	return nil
+}
+
+// Close removes the slice when nothing is left in it.
+func (l Leaves) Close() error {
+	if children, err := l.Cgroups.Children(l.Slice); err == nil && len(children) == 0 {
+		return l.Cgroups.Remove(l.Slice)
+	}
+	return nil
+}
 
 // Start implements Launcher.
 func (l Leaves) Start(_ context.Context, agent, slice string, pid int) (string, error) {

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	oklog "github.com/oklog/run"
+	"github.com/spf13/cobra"
+
+	"github.com/cam-os/edge/node"
+	"github.com/cam-os/edge/node/api"
+	"github.com/cam-os/edge/node/metrics"
+)
+
+func newRunCommand() *cobra.Command {
+	var file string
+	flags := node.DefaultConfig()
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the node in the foreground",
+		Long: `Run the node in the foreground: measure every agent, keep the accounts, and
+answer on a unix socket and to Prometheus.
+
+As root everything is measured. As an ordinary user the node measures what is
+left, and names what is missing (see camctl doctor).
+
+A YAML file says the same as the flags, and more; a flag wins over the file.`,
+		Example: `  cam-node run
+  cam-node run --config /etc/cam/node.yaml
+  cam-node run --state-dir ./var --socket ./var/cam.sock --metrics-address localhost:9465`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := configure(cmd, file, flags)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), cfg, cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&file, "config", "", "configuration file (YAML)")
+	f.StringVar(&flags.StateDir, "state-dir", flags.StateDir, "directory for what must survive")
+	f.StringVar(&flags.Socket, "socket", flags.Socket, "unix socket to answer on")
+	f.StringVar(&flags.Metrics.Address, "metrics-address", flags.Metrics.Address, "host:port for Prometheus, empty for none")
+	f.StringVar(&flags.Metrics.WebConfig, "web.config.file", flags.Metrics.WebConfig, "TLS and basic authentication, in the format of Prometheus' exporter-toolkit")
+	f.DurationVar(&flags.Interval, "interval", flags.Interval, "time between two samples")
+	f.StringVar(&flags.Path.Sysfs, "path.sysfs", flags.Path.Sysfs, "where sysfs is mounted")
+	f.StringVar(&flags.Path.Procfs, "path.procfs", flags.Path.Procfs, "where procfs is mounted")
+	f.StringVar(&flags.Path.Cgroup, "path.cgroup", flags.Path.Cgroup, "where cgroups are mounted")
+	return cmd
+}
+
+// configure reads the file and lays the flags that were given over it.
+func configure(cmd *cobra.Command, file string, flags node.Config) (node.Config, error) {
+	cfg := node.DefaultConfig()
+	if file != "" {
+		var err error
+		if cfg, err = node.LoadConfig(file); err != nil {
+			return cfg, err
+		}
+	}
+	given := func(name string) bool { return cmd.Flags().Changed(name) }
+	for name, set := range map[string]func(){
+		"state-dir":       func() { cfg.StateDir = flags.StateDir },
+		"socket":          func() { cfg.Socket = flags.Socket },
+		"metrics-address": func() { cfg.Metrics.Address = flags.Metrics.Address },
+		"web.config.file": func() { cfg.Metrics.WebConfig = flags.Metrics.WebConfig },
+		"interval":        func() { cfg.Interval = flags.Interval },
+		"path.sysfs":      func() { cfg.Path.Sysfs = flags.Path.Sysfs },
+		"path.procfs":     func() { cfg.Path.Procfs = flags.Path.Procfs },
+		"path.cgroup":     func() { cfg.Path.Cgroup = flags.Path.Cgroup },
+	} {
+		if given(name) {
+			set()
+		}
+	}
+	if err := cfg.Absolute(); err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.Validate()
+}
+
+// run is the daemon: it returns when a signal or a failure ends it.
+func run(ctx context.Context, cfg node.Config, stderr io.Writer) error {
+	if os.Getenv("GOGC") == "" {
+		// A node lives in little memory; a few more collections cost it
+		// nothing that can be measured.
+		debug.SetGCPercent(50)
+	}
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+
+	n, err := node.Open(cfg, version(), log)
+	if err != nil {
+		return err
+	}
+	err = serve(ctx, n, cfg, log)
+	return errors.Join(err, n.Close())
+}
+
+func serve(ctx context.Context, n *node.Node, cfg node.Config, log *slog.Logger) error {
+	var group oklog.Group
+	group.Add(oklog.ContextHandler(ctx))
+
+	listener, err := api.Listen(cfg.Socket)
+	if err != nil {
+		return err
+	}
+	server := api.NewServer(api.Config{Node: n, Log: log, Procfs: cfg.Path.Procfs})
+	group.Add(func() error { return server.Serve(listener) }, func(error) { server.Stop() })
+
+	if cfg.Metrics.Address != "" {
+		latest, err := n.MetricsSource(cfg.Metrics)
+		if err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		m, err := metrics.Listen(cfg.Metrics, metrics.NewCollector(latest, n.Gauges()...), version(), log)
+		if err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		log.Info("metrics", "url", "http://"+m.Address()+"/metrics")
+		group.Add(m.Serve, func(error) {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			defer cancel()
+			_ = m.Shutdown(ctx)
+		})
+	}
+
+	loop, cancel := context.WithCancel(ctx)
+	group.Add(func() error {
+		return n.Run(loop, func() {
+			log.Info("node is up", "socket", cfg.Socket, "state", cfg.StateDir)
+			notify(log, daemon.SdNotifyReady)
+		}, func() { notify(log, daemon.SdNotifyWatchdog) })
+	}, func(error) { cancel() })
+
+	err = group.Run()
+	notify(log, daemon.SdNotifyStopping)
+	if errors.Is(err, context.Canceled) {
+		log.Info("node has stopped")
+		return nil
+	}
+	return err
+}
+
+// notify tells systemd, where there is one.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("cannot notify systemd", "err", fmt.Errorf("%s: %w", state, err))
+	}
+}

@@ -1,0 +1,101 @@
+package node
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cam-os/edge/ebpf/cgroup"
+	"github.com/cam-os/edge/ebpf/sensor"
+	"github.com/cam-os/edge/energy"
+	"github.com/cam-os/edge/node/agent"
+	"github.com/cam-os/edge/systemd"
+)
+
+// newLauncher chooses how agents get a cgroup: systemd's scopes where systemd
+// runs, directories of our own elsewhere.
+func newLauncher(h *cgroup.Hierarchy, slice string) (agent.Launcher, error) {
+	if systemd.Booted() {
+		return agent.Scopes{}, nil
+	}
+	l := agent.Leaves{Cgroups: h, Slice: "/" + slice}
+	if err := l.Probe(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func sensorNote(s sensor.Source) string {
+	switch s {
+	case sensor.Cgroup:
+		return "from cgroup files: exact in sum, the split over sockets is an estimate"
+	case sensor.Procfs:
+		return "from /proc: what lives and dies between two looks is missed"
+	}
+	return ""
+}
+
+// activity is what meters that estimate need to know of a snapshot.
+func activity(s *sensor.Snapshot, t sensor.Topology, cpus []int) energy.Activity {
+	a := energy.Activity{At: s.At, Packages: t.Packages, CPUs: cpus, Busy: make([]time.Duration, len(t.Packages))}
+	add := func(u sensor.Usage) {
+		for i, d := range u.OnCPU {
+			if i < len(a.Busy) {
+				a.Busy[i] += d
+			}
+		}
+	}
+	for _, u := range s.Cgroups {
+		add(u)
+	}
+	add(s.Overflow)
+	return a
+}
+
+// onlineCPUs counts the CPUs that are online now, by package index
+// (Documentation/ABI/testing/sysfs-devices-system-cpu). Without the file all
+// that the topology knows count.
+func onlineCPUs(sysfs string, t sensor.Topology) []int {
+	counts := make([]int, len(t.Packages))
+	online := func(cpu int) bool { return cpu < len(t.PackageOf) }
+	if data, err := os.ReadFile(filepath.Join(sysfs, "devices/system/cpu/online")); err == nil { // #nosec G304 -- the operator names the root
+		if set, err := parseCPUList(strings.TrimSpace(string(data))); err == nil {
+			online = func(cpu int) bool { return set[cpu] }
+		}
+	}
+	for cpu, p := range t.PackageOf {
+		if p >= 0 && p < len(counts) && online(cpu) {
+			counts[p]++
+		}
+	}
+	return counts
+}
+
+// parseCPUList reads the kernel's list format, "0-3,5".
+func parseCPUList(s string) (map[int]bool, error) {
+	const most = 1 << 14 // NR_CPUS is at most 8192
+	set := make(map[int]bool)
+	for part := range strings.SplitSeq(s, ",") {
+		from, to, isRange := strings.Cut(part, "-")
+		a, err := strconv.Atoi(from)
+		if err != nil {
+			return nil, err
+		}
+		b := a
+		if isRange {
+			if b, err = strconv.Atoi(to); err != nil {
+				return nil, err
+			}
+		}
+		if a < 0 || b < a || b >= most {
+			return nil, errors.New("CPU list out of range: " + part)
+		}
+		for i := a; i <= b; i++ {
+			set[i] = true
+		}
+	}
+	return set, nil
+}

@@ -1,0 +1,262 @@
+// Package node is the loop: it takes a sample each interval, keeps the
+// accounts, stores them, and publishes what it knows.
+//
+// Data moves one way through it: sensor and meters, ledger, store, faces. An
+// observation is published only after the store has its live copy, so that no
+// reader ever saw a figure that a killed node could forget.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cam-os/edge/ebpf/cgroup"
+	"github.com/cam-os/edge/ebpf/sensor"
+	"github.com/cam-os/edge/energy"
+	"github.com/cam-os/edge/node/agent"
+	"github.com/cam-os/edge/node/ledger"
+	"github.com/cam-os/edge/node/observe"
+	"github.com/cam-os/edge/store"
+)
+
+// Node measures. Open one, Run it, Close it.
+type Node struct {
+	cfg     Config
+	version string
+	log     *slog.Logger
+	started time.Time
+
+	cgroups  *cgroup.Hierarchy // nil without cgroup2
+	sensor   sensor.Sensor
+	meter    energy.Meter
+	store    *store.Store
+	registry *agent.Registry
+	launcher agent.Launcher
+	ledger   *ledger.Ledger
+	missing  []string
+
+	sequence uint64
+	self     selfMeter
+	paths    map[cgroup.ID]string
+	failures atomic.Uint64
+
+	latest atomic.Pointer[observe.Observation]
+	mu     sync.Mutex
+	subs   map[chan *observe.Observation]struct{}
+}
+
+// Open opens everything that a node stands on. What the machine lacks is
+// named in the observations and by Status, and is no error.
+func Open(cfg Config, version string, log *slog.Logger) (*Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, version: version, log: log, started: time.Now(),
+		paths: make(map[cgroup.ID]string), subs: make(map[chan *observe.Observation]struct{}),
+	}
+	if err := n.open(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	for _, m := range n.missing {
+		log.Warn("missing", "what", m)
+	}
+	return n, nil
+}
+
+func (n *Node) open() (err error) {
+	if n.store, err = store.Open(store.Config{
+		Dir: n.cfg.StateDir, MaxBytes: n.cfg.Store.MaxBytes, CommitEvery: n.cfg.Store.CommitEvery,
+	}); err != nil {
+		return err
+	}
+	saved, err := n.store.Ledger()
+	if err != nil {
+		return err
+	}
+	n.sequence = saved.Sequence
+	state, earlier := restored(saved)
+	n.ledger = ledger.New(state)
+
+	if n.cgroups, err = cgroup.Open(n.cfg.Path.Cgroup); err != nil {
+		n.cgroups = nil
+		n.missing = append(n.missing, fmt.Sprintf("agents: %v", err))
+	} else if n.launcher, err = newLauncher(n.cgroups, n.cfg.Agents.Slice); err != nil {
+		n.missing = append(n.missing, fmt.Sprintf("starting agents: %v", err))
+	}
+	if n.registry, err = agent.Open(n.cfg.Agents, n.cgroups, n.launcher, earlier); err != nil {
+		return err
+	}
+	if n.sensor, err = sensor.Open(sensor.Config{
+		Sysfs: n.cfg.Path.Sysfs, Procfs: n.cfg.Path.Procfs, Cgroup: n.cfg.Path.Cgroup,
+		MaxCgroups: n.cfg.Sensor.MaxCgroups, Force: sensor.Source(n.cfg.Sensor.Source),
+	}); err != nil {
+		return fmt.Errorf("cannot measure CPU time: %w", err)
+	}
+	n.missing = append(n.missing, n.sensor.Missing()...)
+	meter, missing, err := energy.Open(energy.Config{
+		Sysfs: n.cfg.Path.Sysfs, Procfs: n.cfg.Path.Procfs,
+		IdleWatts: n.cfg.Energy.IdleWatts, MaxWatts: n.cfg.Energy.MaxWatts,
+	})
+	if err != nil {
+		return fmt.Errorf("cannot meter energy: %w", err)
+	}
+	n.meter = meter
+	n.missing = append(n.missing, missing...)
+	return nil
+}
+
+// firstSample is how soon after the start the first figures are there.
+const firstSample = 100 * time.Millisecond
+
+// Run samples until ctx ends, then takes a last sample and commits. ready is
+// called after the first sample, alive after each.
+func (n *Node) Run(ctx context.Context, ready, alive func()) error {
+	n.sample()
+	timer := time.NewTimer(firstSample)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		n.sample()
+		ready()
+	case <-ctx.Done():
+	}
+	ticker := time.NewTicker(n.cfg.Interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			n.sample()
+			alive()
+		case <-ctx.Done():
+			n.sample()
+			return n.store.Commit()
+		}
+	}
+}
+
+// sample takes one look and publishes it. A failure is counted and logged;
+// the next sample catches up, since all counters are cumulative.
+func (n *Node) sample() {
+	snap, err := n.sensor.Snapshot()
+	if err != nil {
+		n.failures.Add(1)
+		n.log.Error("no sample this interval; the next one catches up", "err", err)
+		return
+	}
+	if err := n.registry.Refresh(); err != nil {
+		n.log.Warn("agents", "err", err)
+	}
+	topology := n.sensor.Topology()
+	cpus := onlineCPUs(n.cfg.Path.Sysfs, topology)
+	readings := n.meter.Read(activity(snap, topology, cpus))
+	charges := n.ledger.Apply(ledger.Interval{
+		Snapshot: snap, Topology: topology, CPUs: cpus, Readings: readings,
+		Owner: func(id cgroup.ID) string { return n.registry.Owner(id, snap.Parents) },
+	})
+	agents := n.registry.Agents()
+	for _, a := range agents {
+		n.ledger.Open(a.Name)
+	}
+	for _, name := range n.registry.Evict() {
+		n.ledger.Retire(name)
+	}
+	o := n.observation(snap, agents, charges)
+	if previous := n.latest.Load(); previous != nil || o.Sequence > 0 {
+		if err := n.store.Append(point(o), saved(n.ledger.State(), agents, o.Sequence)); err != nil {
+			n.failures.Add(1)
+			n.log.Error("store", "err", err)
+		}
+	}
+	n.publish(o)
+}
+
+func (n *Node) observation(snap *sensor.Snapshot, agents []observe.Agent, charges []ledger.Charge) *observe.Observation {
+	n.sequence++
+	o := &observe.Observation{
+		Time: time.Now(), At: snap.At, Sequence: n.sequence, Interval: n.cfg.Interval,
+		Sensor: n.sensor.Source(), SensorNote: sensorNote(n.sensor.Source()),
+		Accounts: n.ledger.Accounts(), Zones: n.ledger.Zones(),
+		Agents: make(map[string]observe.Agent, len(agents)),
+		// A node is told of late: full slices, never appended to.
+		Missing: n.missing[:len(n.missing):len(n.missing)],
+		Probes:  snap.Probes,
+	}
+	if p := n.latest.Load(); p != nil {
+		o.Interval = max(snap.At-p.At, time.Nanosecond)
+	}
+	for _, a := range agents {
+		o.Agents[a.Name] = a
+	}
+	o.Breakdown = n.breakdown(charges)
+	o.Self = n.self.measure(o)
+	return o
+}
+
+// Observation returns what was published last, nil before the first sample.
+func (n *Node) Observation() *observe.Observation { return n.latest.Load() }
+
+// Subscribe returns a channel of observations until ctx ends. A reader that
+// is slow gets the newest one and misses those between.
+func (n *Node) Subscribe(ctx context.Context) <-chan *observe.Observation {
+	ch := make(chan *observe.Observation, 1)
+	n.mu.Lock()
+	n.subs[ch] = struct{}{}
+	n.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.subs, ch)
+		close(ch)
+	})
+	return ch
+}
+
+func (n *Node) publish(o *observe.Observation) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.latest.Store(o)
+	for ch := range n.subs {
+		select {
+		case <-ch:
+		default:
+		}
+		ch <- o
+	}
+}
+
+// AgentOf returns the agent that a cgroup path belongs to.
+func (n *Node) AgentOf(path string) (string, bool) { return n.registry.AgentOf(path) }
+
+// StartAgent makes a cgroup for a new agent and moves pid into it.
+func (n *Node) StartAgent(ctx context.Context, name string, pid int) (string, error) {
+	path, err := n.registry.Start(ctx, name, pid)
+	if err == nil {
+		n.log.Info("agent started", "agent", name, "cgroup", path, "pid", pid)
+	}
+	return path, err
+}
+
+// Close ends everything that Open began. Agents go on: they are not the
+// node's children.
+func (n *Node) Close() error {
+	var errs []error
+	if n.sensor != nil {
+		errs = append(errs, n.sensor.Close())
+	}
+	if n.meter != nil {
+		errs = append(errs, n.meter.Close())
+	}
+	if c, ok := n.launcher.(interface{ Close() error }); ok {
+		errs = append(errs, c.Close())
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	return errors.Join(errs...)
+}
