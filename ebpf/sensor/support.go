@@ -1,0 +1,114 @@
+package sensor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
+)
+
+// UnsupportedError says what the running kernel or the process lacks, and what
+// an operator can do about it.
+type UnsupportedError struct {
+	What   string // what is missing
+	Remedy string
+	Err    error // what the kernel said; may be nil
+}
+
+func (e *UnsupportedError) Error() string {
+	s := "eBPF needs " + e.What
+	if e.Err != nil {
+		s += " (" + e.Err.Error() + ")"
+	}
+	return s + "; " + e.Remedy
+}
+
+func (e *UnsupportedError) Unwrap() error { return e.Err }
+
+// supported finds out early what is missing, for a better message than the
+// verifier's.
+func supported() error {
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); errors.Is(err, os.ErrNotExist) {
+		return &UnsupportedError{What: "the kernel's BTF", Remedy: "boot a kernel of 5.10 or later with CONFIG_DEBUG_INFO_BTF=y", Err: err}
+	}
+	return nil
+}
+
+// explain turns what the kernel said while loading into what is missing.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM) && lockedDown():
+		return &UnsupportedError{What: "a kernel that is not locked down to confidentiality", Remedy: "boot with lockdown=integrity", Err: err}
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && !verifier(err):
+		return &UnsupportedError{What: "CAP_BPF and CAP_PERFMON", Remedy: "run as root, or grant both (AmbientCapabilities= in the unit); kernels before 5.11 also need LimitMEMLOCK=infinity", Err: err}
+	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, btf.ErrNotFound):
+		return &UnsupportedError{What: "a newer kernel", Remedy: "use 5.10 or later", Err: err}
+	}
+	return fmt.Errorf("load the eBPF sensor: %w", err)
+}
+
+func verifier(err error) bool {
+	var v *ebpf.VerifierError
+	return errors.As(err, &v)
+}
+
+// lockedDown says whether the kernel refuses to let BPF read its memory.
+func lockedDown() bool {
+	b, err := os.ReadFile("/sys/kernel/security/lockdown")
+	return err == nil && strings.Contains(string(b), "[confidentiality]")
+}
+
+// taskIOAccounting says whether the kernel counts I/O per task: without
+// CONFIG_TASK_IO_ACCOUNTING the struct is there and empty.
+func taskIOAccounting(cache *btf.Cache) bool {
+	spec, err := cache.Kernel()
+	if err != nil {
+		return true // the loader will say so better
+	}
+	var s *btf.Struct
+	if spec.TypeByName("task_io_accounting", &s) != nil {
+		return false
+	}
+	for _, m := range s.Members {
+		if m.Name == "read_bytes" {
+			return true
+		}
+	}
+	return false
+}
+
+// settledTable is the kernel's side of taskIO.
+type settledTable struct{ m *ebpf.Map }
+
+func (t settledTable) settle(k taskKey, b ioBytes, first bool) error {
+	flags := ebpf.UpdateExist
+	if first {
+		flags = ebpf.UpdateNoExist
+	}
+	return t.m.Update(schedTaskKey{Start: k.Start, Tid: k.Tid}, schedTaskBytes{Read: b.Read, Written: b.Written}, flags)
+}
+
+func (t settledTable) unsettle(k taskKey) bool {
+	return t.m.Delete(schedTaskKey{Start: k.Start, Tid: k.Tid}) == nil
+}
+
+var errBatchTooSmall = unix.ENOSPC
+
+func bootTime() (time.Duration, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0, fmt.Errorf("read the boot clock: %w", err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+// programName is the name as the C source has it.
+func programName(p *ebpf.Program) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(p.String(), "Tracing("), ")")
+	return name
+}

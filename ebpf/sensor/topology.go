@@ -1,0 +1,50 @@
+package sensor
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// readTopology reads which package each CPU lies in from a sysfs root, for
+// CPUs 0 to n-1. A CPU without a readable package (offline, or an architecture
+// that does not say) counts to the first package.
+func readTopology(sysfs string, n int) Topology {
+	ids := make([]int, n)
+	known := make(map[int]bool)
+	for cpu := range ids {
+		ids[cpu] = -1
+		b, err := os.ReadFile(filepath.Join(sysfs, "devices/system/cpu", fmt.Sprintf("cpu%d", cpu),
+			"topology/physical_package_id"))
+		if err != nil {
+			continue
+		}
+		// Some arm64 and virtual machines say -1 for "not known".
+		if id, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && id >= 0 {
+			ids[cpu] = id
+			known[id] = true
+		}
+	}
+	t := Topology{PackageOf: make([]int, n)}
+	for id := range known {
+		t.Packages = append(t.Packages, id)
+	}
+	if len(t.Packages) == 0 {
+		t.Packages = []int{0}
+	}
+	slices.Sort(t.Packages)
+	for cpu, id := range ids {
+		if i, ok := slices.BinarySearch(t.Packages, id); ok {
+			t.PackageOf[cpu] = i
+		}
+	}
+	return t
+}
+
+// clone keeps a caller's changes away from the sensor.
+func (t Topology) clone() Topology {
+	return Topology{Packages: slices.Clone(t.Packages), PackageOf: slices.Clone(t.PackageOf)}
+}
