@@ -1,0 +1,69 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+)
+
+// LockedError: another process has the database open.
+type LockedError struct {
+	Path string
+	PID  int    // 0 when it could not be found
+	Name string // of that process
+}
+
+func (e *LockedError) Error() string {
+	who := "another process"
+	if e.PID != 0 {
+		who = fmt.Sprintf("process %d (%s)", e.PID, e.Name)
+	}
+	return fmt.Sprintf("store: %s is in use by %s; two nodes cannot share a state directory: stop that one, or give this one another --state-dir", e.Path, who)
+}
+
+// SchemaError: the file was written by a newer version. It was not touched.
+type SchemaError struct {
+	Path         string
+	Found, Known uint32
+}
+
+func (e *SchemaError) Error() string {
+	return fmt.Sprintf("store: %s has schema %d, and this version knows %d at most; run the version that wrote it, or move the file away to start afresh", e.Path, e.Found, e.Known)
+}
+
+// CorruptError: the database cannot be trusted.
+type CorruptError struct {
+	Path string
+	Err  error
+}
+
+func (e *CorruptError) Error() string { return fmt.Sprintf("store: %s is corrupt: %v", e.Path, e.Err) }
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+// PermissionError: a database is there and this process may not read it.
+// Going on would start the accounts from zero.
+type PermissionError struct {
+	Path string
+	Err  error
+}
+
+func (e *PermissionError) Error() string {
+	return fmt.Sprintf("store: %s cannot be read: %v; run as its owner, or give another --state-dir", e.Path, e.Err)
+}
+func (e *PermissionError) Unwrap() error { return e.Err }
+
+// guard runs f on a database that may be damaged: a panic, or a fault in the
+// mapping (a file cut short, a failing disk), is a CorruptError.
+func guard(path string, f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = &CorruptError{path, fmt.Errorf("%v", p)}
+		}
+	}()
+	err = f()
+	if errors.Is(err, errBlob) {
+		err = &CorruptError{path, err}
+	}
+	return err
+}

@@ -1,0 +1,369 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cam-os/edge/store/internal/storepb"
+)
+
+// storeID tells one store from another, so that a live copy is never taken for
+// another store's.
+type storeID [16]byte
+
+func (id storeID) String() string { return hex.EncodeToString(id[:]) }
+
+// Store is open until Close. All methods may be called concurrently.
+type Store struct {
+	cfg   Config
+	path  string
+	codec *codec
+	since func(time.Time) time.Duration // time.Since; tests that simulate replace it
+
+	// opened guards db against being closed or replaced beneath a reader.
+	// Taken after mu where both are.
+	opened sync.RWMutex
+	db     *bolt.DB // nil while degraded
+
+	mu         sync.Mutex
+	id         storeID
+	boot       uint32 // ordinal of this boot
+	bootID     string
+	offset     int64 // latest plausible wall clock minus CLOCK_BOOTTIME
+	filedBoot  int64 // the offset that the boots bucket has; 0 none
+	generation uint64
+	ledger     *storepb.Ledger
+	recovered  bool // ledger came from an earlier run
+	pending    map[key]*cell
+	current    key // of the latest point
+	minutes    uint64
+	hours      uint64
+	dropped    uint64
+	ring       ring
+	live       live
+	lastCommit time.Time // or attempt
+	dirty      bool      // something was appended since the last commit
+	closed     bool
+	stats      Stats
+}
+
+// Open opens or makes the store in cfg.Dir, and recovers what survived.
+//
+// It fails when going on would harm: *LockedError, *SchemaError,
+// *PermissionError, or a configuration that makes no sense. A corrupt
+// database is moved aside and a directory that cannot be written is borne:
+// the store then works in memory, says so in Stats, and tries again at every
+// commit.
+func Open(cfg Config) (*Store, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	if cfg.BootID == "" {
+		id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+		if err != nil {
+			return nil, fmt.Errorf("store: naming this boot: %w; set Config.BootID", err)
+		}
+		cfg.BootID = strings.TrimSpace(string(id))
+	}
+	s := &Store{
+		cfg: cfg, path: filepath.Join(cfg.Dir, FileName), since: time.Since,
+		bootID: cfg.BootID, pending: make(map[key]*cell), ledger: &storepb.Ledger{},
+		ring: ring{maxBytes: cfg.RingBytes}, lastCommit: time.Now(),
+	}
+	if _, err := rand.Read(s.id[:]); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	if s.codec, err = newCodec(); err != nil {
+		return nil, err
+	}
+	if err := s.recover(); err != nil {
+		s.codec.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// recover opens the database and takes up the newest state.
+func (s *Store) recover() error {
+	var committed *storepb.State
+	known := false // whether the id of the store in Dir is known
+	mkdir := os.MkdirAll(s.cfg.Dir, 0o700)
+	err := mkdir
+	if err == nil {
+		committed, err = s.openWritable()
+	}
+	var corrupt *CorruptError
+	if errors.As(err, &corrupt) {
+		err = s.replaceCorrupt(corrupt)
+	} else if err == nil {
+		known = true
+	}
+	if err != nil {
+		if refuses(err) {
+			return err
+		}
+		s.degrade(err)
+		// What cannot be written can still be read.
+		committed, err = s.openReadOnly()
+		switch {
+		case err == nil:
+			known = true
+		case errors.Is(err, fs.ErrPermission):
+			return &PermissionError{s.path, err}
+		case refuses(err):
+			return err
+		}
+	}
+
+	s.live.choose(s.cfg)
+	copied, err := s.live.read(s.codec)
+	if err != nil {
+		s.stats.LiveIgnored++
+		s.cfg.Log.Warn("store: the live copy is ignored", "path", s.live.path, "error", err)
+	}
+	if copied != nil && known && string(copied.Store) != string(s.id[:]) {
+		s.stats.LiveIgnored++
+		s.cfg.Log.Info("store: the live copy is of another store and ignored", "path", s.live.path)
+		copied = nil
+	}
+	return s.adopt(committed, copied)
+}
+
+// refuses says whether Open must fail rather than go on in memory.
+func refuses(err error) bool {
+	var locked *LockedError
+	var schema *SchemaError
+	return errors.As(err, &locked) || errors.As(err, &schema)
+}
+
+// openWritable opens the database for writing, migrates it, and reads its
+// state (nil when it has none).
+func (s *Store) openWritable() (*storepb.State, error) {
+	db, err := openDatabase(s.path, s.cfg, false)
+	if err != nil {
+		return nil, err
+	}
+	var state *storepb.State
+	err = guard(s.path, func() error {
+		if err := s.migrate(db); err != nil {
+			return err
+		}
+		state, err = s.readState(db)
+		return err
+	})
+	if err != nil {
+		_ = closeDatabase(db)
+		return nil, err
+	}
+	s.setDatabase(db)
+	return state, nil
+}
+
+func (s *Store) openReadOnly() (*storepb.State, error) {
+	db, err := openDatabase(s.path, s.cfg, true)
+	if err != nil {
+		return nil, err
+	}
+	var state *storepb.State
+	err = guard(s.path, func() error {
+		return db.View(func(tx *bolt.Tx) error {
+			v, err := schemaOf(tx)
+			if err == nil && v > Schema {
+				err = &SchemaError{s.path, v, Schema}
+			}
+			return err
+		})
+	})
+	if err == nil {
+		err = guard(s.path, func() error { state, err = s.readState(db); return err })
+	}
+	if err != nil {
+		_ = closeDatabase(db)
+		return nil, err
+	}
+	s.setDatabase(db)
+	return state, nil
+}
+
+func (s *Store) setDatabase(db *bolt.DB) {
+	s.opened.Lock()
+	s.db = db
+	s.opened.Unlock()
+}
+
+// readState takes the store's id and returns its committed state.
+func (s *Store) readState(db *bolt.DB) (state *storepb.State, err error) {
+	err = db.View(func(tx *bolt.Tx) error {
+		meta, bucket := tx.Bucket(bucketMeta), tx.Bucket(bucketState)
+		if meta == nil || bucket == nil {
+			return nil
+		}
+		if n := copy(s.id[:], meta.Get(keyStore)); n != len(s.id) {
+			return fmt.Errorf("%w: store id of %d bytes", errBlob, n)
+		}
+		blob := bucket.Get(keyState)
+		if blob == nil {
+			return nil
+		}
+		state = new(storepb.State)
+		return s.codec.open(blob, state)
+	})
+	return state, err
+}
+
+// replaceCorrupt moves the database aside and opens a fresh one with the same
+// id, if the id is known.
+func (s *Store) replaceCorrupt(corrupt *CorruptError) error {
+	s.opened.Lock()
+	if s.db != nil {
+		if err := closeDatabase(s.db); err != nil {
+			s.cfg.Log.Warn("store: closing a corrupt database", "error", err)
+		}
+		s.db = nil
+	}
+	s.opened.Unlock()
+	to, err := quarantine(s.path, time.Now())
+	if err != nil {
+		return err
+	}
+	s.stats.Quarantined, s.stats.Quarantines = to, s.stats.Quarantines+1
+	s.minutes, s.hours, s.filedBoot = 0, 0, 0
+	s.cfg.Log.Error("store: the database is corrupt; it was moved aside and a fresh one begun", "moved", to, "error", corrupt.Err)
+	_, err = s.openWritable()
+	return err
+}
+
+// adopt starts from the newer of the committed state and the live copy.
+func (s *Store) adopt(committed, copied *storepb.State) error {
+	newest, older := committed, copied
+	if copied.GetGeneration() > committed.GetGeneration() {
+		newest, older = copied, committed
+	}
+	if newest != nil {
+		s.generation = newest.Generation
+		copy(s.id[:], newest.Store)
+		ledger, err := unpackLedger(newest.Ledger)
+		if err != nil {
+			return &CorruptError{s.path, err}
+		}
+		if older != nil {
+			if old, err := unpackLedger(older.Ledger); err == nil {
+				s.stats.Raised = raise(&ledger, old)
+			}
+		}
+		s.ledger, s.recovered = packLedger(ledger), true
+		err = walkBlock(newest.Pending, nil, func(h head, values []Value) {
+			s.pend(h, values)
+		})
+		if err != nil {
+			return &CorruptError{s.path, err}
+		}
+		s.dropped = newest.Dropped
+	}
+	s.minutes, s.hours = committed.GetMinutes(), committed.GetHours()
+	s.dirty = newest != nil && newest == copied
+	switch {
+	case newest == nil:
+		s.boot = 1
+	case newest.BootId == s.bootID:
+		s.boot = newest.Boot
+	default:
+		s.boot = newest.Boot + 1
+	}
+	s.current = key{boot: s.boot}
+	return s.adoptBoot()
+}
+
+// adoptBoot reads what is known of this boot's wall clock.
+func (s *Store) adoptBoot() error {
+	if s.db == nil {
+		return nil
+	}
+	return guard(s.path, func() error {
+		return s.db.View(func(tx *bolt.Tx) error {
+			bucket := tx.Bucket(bucketBoots)
+			if bucket == nil {
+				return nil
+			}
+			blob := bucket.Get(bootKey(s.boot))
+			if blob == nil {
+				return nil
+			}
+			var b storepb.Boot
+			if err := s.codec.open(blob, &b); err != nil {
+				return err
+			}
+			s.offset, s.filedBoot = b.Offset, b.Offset
+			return nil
+		})
+	})
+}
+
+// raise lifts the figures of l to those of old, which should never be higher,
+// and returns how many accounts and zones were.
+func raise(l *Ledger, old Ledger) (raised int) {
+	before := make(map[string]Usage, len(old.Accounts))
+	for _, a := range old.Accounts {
+		before[a.Name] = a.Total
+	}
+	for i := range l.Accounts {
+		if u, ok := before[l.Accounts[i].Name]; ok && l.Accounts[i].Total.max(u) {
+			raised++
+		}
+	}
+	zones := make(map[Zone]ZoneState, len(old.Zones))
+	for _, z := range old.Zones {
+		zones[z.Zone] = z
+	}
+	for i, z := range l.Zones {
+		// Whole, so that its parts still sum to what was metered.
+		if o, ok := zones[z.Zone]; ok && o.Metered > z.Metered {
+			l.Zones[i] = o
+			raised++
+		}
+	}
+	return raised
+}
+
+// Ledger returns the accounts as last appended or, before the first Append, as
+// they survived: empty in a new store.
+func (s *Store) Ledger() (Ledger, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return unpackLedger(proto.Clone(s.ledger).(*storepb.Ledger))
+}
+
+// Close commits and lets go of the database. The live copy stays, for what a
+// failed commit left over.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	err := s.commit()
+	s.closed = true
+	s.opened.Lock()
+	defer s.opened.Unlock()
+	if s.db != nil {
+		err = errors.Join(err, closeDatabase(s.db))
+		s.db = nil
+	}
+	s.codec.close()
+	return err
+}
