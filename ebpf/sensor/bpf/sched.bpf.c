@@ -273,12 +273,13 @@ int sched_process_exit(__u64 *ctx)
 	struct task_struct *task = (void *)ctx[0];
 	__u64 read = task->ioac.read_bytes;
 	__u64 written = task->ioac.write_bytes;
+	struct cpu *c = this_cpu();
 	struct task_key key = {};
 	struct task_bytes *had;
 	struct cgroup *cg;
 	struct usage *u;
 
-	if (!read && !written)
+	if (!c || (!read && !written))
 		return 0;
 	key.start = task->start_time;
 	key.tid = (__u32)task->pid;
@@ -290,13 +291,8 @@ int sched_process_exit(__u64 *ctx)
 	}
 	cg = task->cgroups->dfl_cgrp;
 	u = entry_of(cg, cg->kn->id);
-	if (!u) {
-		struct cpu *c = this_cpu();
-
-		if (!c)
-			return 0;
+	if (!u)
 		u = &c->overflow;
-	}
 	/* Unlike the scheduler's, these adds may be preempted (PREEMPT_RT). */
 	__sync_fetch_and_add(&u->read, read);
 	__sync_fetch_and_add(&u->written, written);
