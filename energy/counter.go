@@ -1,9 +1,6 @@
 package energy
 
-import (
-	"math/bits"
-	"time"
-)
+import "time"
 
 // jitter is how far the moment of reading a counter may lie from Activity.At,
 // on a machine too busy to run us: added to an interval when judging whether
@@ -31,9 +28,10 @@ type counter struct {
 	span  Microjoules // max_energy_range_uj: the values are below it; 0 = not known
 	limit Microwatts  // the most the zone can draw
 
-	known   bool          // value and moved are set
+	known   bool          // value, moved and asleep are set
 	value   Microjoules   // last accepted
 	moved   time.Duration // when value was first seen
+	asleep  time.Duration // Activity.Suspended then
 	doubt   bool          // doubtful and since are set
 	fresh   Microjoules   // the doubtful value
 	since   time.Duration // when it was seen
@@ -52,60 +50,61 @@ func (c *counter) bound(d time.Duration) Microjoules {
 	return c.limit.Over(max(d, 0) + jitter)
 }
 
-// take judges the value read at time at.
-func (c *counter) take(value Microjoules, at time.Duration) {
+// take judges the value read at time at, when the machine had been suspended
+// for asleep in all.
+func (c *counter) take(value Microjoules, at, asleep time.Duration) {
 	c.warning, c.delta = "", 0
 	if c.span > 0 && value > c.span {
-		c.refuse(at, "energy_uj is beyond max_energy_range_uj")
+		c.refuse("energy_uj is beyond max_energy_range_uj")
 		return
 	}
 	if !c.known {
-		c.known, c.gone, c.value, c.moved, c.state = true, false, value, at, Fresh
+		c.known, c.gone, c.state = true, false, Fresh
+		c.value, c.moved, c.asleep = value, at, asleep
 		return
 	}
-	// A zone that was unregistered and is back has started anew if it is lower.
-	back := c.gone && value < c.value
+	// A zone that was registered anew, or whose package was powered down, has
+	// started anew if it is lower.
+	anew := (c.gone || asleep > c.asleep) && value < c.value
 	c.gone = false
-	if !back && c.advance(value, at) {
-		return
-	}
 	switch {
-	case back:
-		c.restart(value, at)
-		c.warning = "the zone is back with a lower counter; what passed in between is not counted"
+	case anew:
+		c.restart(value, at, asleep)
+		c.warning = "the zone came back with a lower counter; what passed in between is not counted"
+	case c.advance(value, at, asleep):
 	case c.doubt && value > c.fresh && value-c.fresh <= c.bound(at-c.since):
-		gained := value - c.fresh
-		took := at - c.since
-		c.restart(value, at)
+		gained, took := value-c.fresh, at-c.since
+		c.restart(value, at, asleep)
 		c.credit(gained, took)
 		c.warning = "the counter was reset; what passed around it is not counted"
 	default:
 		if !c.doubt || value != c.fresh {
 			c.doubt, c.fresh, c.since = true, value, at
 		}
-		c.refuse(at, "energy_uj jumped further than the zone can draw")
+		c.refuse("energy_uj went back, or jumped further than the zone can draw")
 	}
 }
 
 // advance accepts value if it is plausible from the last accepted one.
-func (c *counter) advance(value Microjoules, at time.Duration) bool {
+func (c *counter) advance(value Microjoules, at, asleep time.Duration) bool {
 	elapsed := at - c.moved
-	bound := c.bound(elapsed)
+	awake := max(elapsed-max(asleep-c.asleep, 0), 0)
 	wrapped := value < c.value
 	gained := value - c.value
 	if wrapped {
-		if c.span == 0 {
+		// A small step back is none: it would be nearly the whole range.
+		if c.value-value < c.span/16 || value > c.span || c.value > c.span {
 			return false
 		}
 		// The hardware counts 2^32 units and max_energy_range_uj is one unit
 		// (15 to 61 µJ) less; that much is lost at each wrap.
 		gained = c.span - c.value + value
 	}
-	if gained > bound {
+	if gained > c.bound(awake) {
 		return false
 	}
-	if gained == 0 {
-		c.doubt = false
+	c.doubt = false
+	if gained == 0 && !wrapped {
 		c.state = Fresh
 		if elapsed > 0 {
 			c.state = Stale
@@ -115,33 +114,28 @@ func (c *counter) advance(value Microjoules, at time.Duration) bool {
 	if wrapped {
 		c.wraps++
 	}
-	c.doubt, c.value, c.moved, c.state = false, value, at, Fresh
-	c.credit(gained, elapsed)
-	if c.span > 0 && elapsed > 0 && c.limit.Over(elapsed) >= c.span {
-		// Honest only as a lower bound.
+	if c.span > 0 && c.limit.Over(awake) >= c.span {
 		c.faults++
-		c.warning = "the interval was so long that the counter may have wrapped more than once; the total is a lower bound"
+		c.warning = "the interval was so long that the counter may have wrapped unseen; the total is a lower bound"
 	}
+	c.value, c.moved, c.asleep, c.state = value, at, asleep, Fresh
+	c.credit(gained, elapsed)
 	return true
 }
 
 // restart counts on from value, without crediting what led to it.
-func (c *counter) restart(value Microjoules, at time.Duration) {
+func (c *counter) restart(value Microjoules, at, asleep time.Duration) {
 	c.resets++
-	c.doubt, c.value, c.moved, c.state = false, value, at, Fresh
+	c.doubt, c.state = false, Fresh
+	c.value, c.moved, c.asleep = value, at, asleep
 }
 
 func (c *counter) credit(gained Microjoules, elapsed time.Duration) {
-	sum, carry := bits.Add64(uint64(c.total), uint64(gained), 0)
-	if carry != 0 {
-		c.faults++
-		return
-	}
-	c.total, c.delta, c.elapsed = Microjoules(sum), gained, elapsed
+	c.total, c.delta, c.elapsed = c.total+gained, gained, elapsed
 }
 
 // refuse counts a reading that failed or made no sense.
-func (c *counter) refuse(_ time.Duration, why string) {
+func (c *counter) refuse(why string) {
 	c.faults++
 	c.state, c.warning, c.delta = Lost, why, 0
 }

@@ -94,6 +94,10 @@ type Activity struct {
 	CPUs []int
 	// Packages holds the physical package ids, by package index.
 	Packages []int
+	// Suspended is the cumulative time that the machine was suspended:
+	// CLOCK_BOOTTIME minus CLOCK_MONOTONIC. 0 if it is not known; then a
+	// suspended interval is taken for an idle one.
+	Suspended time.Duration
 }
 
 // Meter reads zones. One Meter may hold many zones; it keeps reporting a zone

@@ -27,9 +27,10 @@ func Open(c Config) (m Meter, missing []string, err error) {
 	if err := c.validate(); err != nil {
 		return nil, nil, err
 	}
-	pc := &powercap{sysfs: c.Sysfs}
+	cpu := readProcessor(c)
+	pc := &powercap{sysfs: c.Sysfs, amd: cpu.vendor == "AuthenticAMD"}
 	missing = pc.scan()
-	return &meter{powercap: pc, model: newModel(c)}, missing, nil
+	return &meter{powercap: pc, model: &model{power: c.power(cpu)}}, missing, nil
 }
 
 func (c Config) validate() error {
@@ -55,7 +56,7 @@ type meter struct {
 
 // Read implements Meter.
 func (m *meter) Read(a Activity) []Reading {
-	readings := m.powercap.read(a.At)
+	readings := m.powercap.read(a.At, a.Suspended)
 	metered := map[int]Source{}
 	for _, r := range readings {
 		if r.Zone.Name == Package {

@@ -46,6 +46,7 @@ const (
 // directory tree of the same shape.
 type powercap struct {
 	sysfs    string
+	amd      bool // the processor is AMD's
 	domains  []*domain
 	scanned  time.Duration
 	anyFault bool // look for moved zones at the next reading
@@ -57,7 +58,6 @@ type domain struct {
 	id     string // "package-0/dram"
 	zone   Zone
 	dir    string // below the sysfs root; "" while it is gone
-	amd    bool
 	reason string // why it cannot be read; "" if it can
 	counter
 }
@@ -249,7 +249,7 @@ func socketOf(s string) (int, bool) {
 }
 
 // read takes a look at every zone.
-func (p *powercap) read(at time.Duration) []Reading {
+func (p *powercap) read(at, suspended time.Duration) []Reading {
 	if p.anyFault || at-p.scanned >= rescan || at < p.scanned {
 		p.scan()
 		p.scanned, p.anyFault = at, false
@@ -259,16 +259,16 @@ func (p *powercap) read(at time.Duration) []Reading {
 		defer root.Close()
 	}
 	for _, d := range p.domains {
-		p.look(root, d, at)
+		p.look(root, d, at, suspended)
 	}
 	return p.readings(at)
 }
 
-func (p *powercap) look(root *os.Root, d *domain, at time.Duration) {
+func (p *powercap) look(root *os.Root, d *domain, at, suspended time.Duration) {
 	if root == nil || d.dir == "" {
 		p.anyFault = true
 		d.gone = true
-		d.refuse(at, cmp.Or(d.reason, "the zone is gone"))
+		d.refuse(cmp.Or(d.reason, "the zone is gone"))
 		return
 	}
 	file := path.Join(d.dir, "energy_uj")
@@ -277,13 +277,13 @@ func (p *powercap) look(root *os.Root, d *domain, at time.Duration) {
 	case err != nil:
 		p.anyFault = p.anyFault || errors.Is(err, fs.ErrNotExist)
 		d.reason = explain(err, path.Join(p.sysfs, file))
-		d.refuse(at, d.reason)
+		d.refuse(d.reason)
 	case source != d.zone.Source:
 		p.anyFault = true
-		d.refuse(at, "the tree behind the zone was exchanged")
+		d.refuse("the tree behind the zone was exchanged")
 	default:
 		d.reason = ""
-		d.take(value, at)
+		d.take(value, at, suspended)
 	}
 }
 

@@ -26,7 +26,7 @@ func (p *powercap) readings(at time.Duration) []Reading {
 		r.Wraps += d.wraps
 		r.Resets += d.resets
 		r.Faults += d.faults
-		r.Error = math.Max(r.Error, d.uncertainty())
+		r.Error = math.Max(r.Error, d.uncertainty(p.amd))
 		if d.warning != "" {
 			r.Note = d.warning
 		}
@@ -57,12 +57,12 @@ func standing(d *domain) string {
 // architecture", CLUSTER 2021): 10%.
 //
 // A simulated zone has no error of its own: what it shows is the truth.
-func (d *domain) uncertainty() float64 {
+func (d *domain) uncertainty(amd bool) float64 {
 	if d.zone.Source != RAPL {
 		return 0
 	}
 	accuracy := 0.05
-	if d.zone.Name == DRAM || d.amd {
+	if d.zone.Name == DRAM || amd {
 		accuracy = 0.10
 	}
 	if d.elapsed <= 0 {
