@@ -1,0 +1,168 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cam-os/edge/node/peer"
+)
+
+// maxPath is what sockaddr_un holds, less the final zero byte (unix(7)).
+const maxPath = 107
+
+// Listener is the node's socket.
+type Listener struct {
+	net.Listener
+	path string
+	lock *os.File
+	made fs.FileInfo
+	once sync.Once
+	err  error
+	// Note says who can connect, where that is less than could be expected.
+	Note string
+}
+
+// Listen makes the node's socket: mode 0660 for root and the group `cam` where
+// there is one, else 0600 with a note. The folder is made when missing. A socket
+// that a dead node left is replaced; one that answers, and a file that is no
+// socket, are errors and stay. A lock beside the socket keeps two nodes that
+// start together apart; it stays when the listener closes.
+func Listen(path string) (*Listener, error) {
+	return listen(path, peer.LookupGroup)
+}
+
+func listen(path string, lookup func(string) (peer.Group, error)) (_ *Listener, err error) {
+	switch {
+	case path == "":
+		return nil, errors.New("socket: no path")
+	case path[0] == '@' || path[0] == 0:
+		return nil, fmt.Errorf("socket %q: an abstract socket has no permissions: give a path", path)
+	case len(path) > maxPath:
+		return nil, fmt.Errorf("socket %s: the path has %d bytes, the kernel takes %d: choose a shorter --socket", path, len(path), maxPath)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { // #nosec G301 -- agents of other users must reach the socket
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	l := &Listener{path: path}
+	if l.lock, err = lock(path); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = l.lock.Close()
+		}
+	}()
+	if err := clear(path); err != nil {
+		return nil, err
+	}
+	// The mode is the file's from its first moment on (unix_bind takes it from
+	// the socket's inode).
+	l.Listener, err = peer.Listen(context.Background(), path, func(fd int) error { return unix.Fchmod(fd, 0o600) })
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = l.Listener.Close()
+			_ = os.Remove(path)
+		}
+	}()
+	if l.made, err = os.Lstat(path); err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	return l, l.open(lookup)
+}
+
+// open lets the group in.
+func (l *Listener) open(lookup func(string) (peer.Group, error)) error {
+	g, err := lookup(ReaderGroup)
+	switch {
+	case err != nil:
+		l.Note = fmt.Sprintf("only uid %d can connect: %v", os.Geteuid(), err)
+		return nil
+	case !g.Exists:
+		l.Note = fmt.Sprintf("only uid %d can connect: there is no group %s (groupadd --system %s, then restart the node)", os.Geteuid(), ReaderGroup, ReaderGroup)
+		return nil
+	}
+	if err := os.Lchown(l.path, -1, int(g.ID)); err != nil {
+		l.Note = fmt.Sprintf("only uid %d can connect: the node may not give its socket to group %s: %v", os.Geteuid(), ReaderGroup, err)
+		return nil
+	}
+	if err := os.Chmod(l.path, 0o660); err != nil { // #nosec G302 -- for the group
+		return fmt.Errorf("socket: %w", err)
+	}
+	return nil
+}
+
+// lock takes the lock that a node holds for as long as it has the socket.
+func lock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600) // #nosec G304 -- the configured path
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { // #nosec G115 -- a descriptor
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, inUse(path)
+		}
+		return nil, fmt.Errorf("socket: locking %s.lock: %w", path, err)
+	}
+	return f, nil
+}
+
+// clear removes a socket that nobody answers on.
+func clear(path string) error {
+	fi, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("socket: %w", err)
+	case fi.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("socket %s: there is a file that is no socket: remove it, or choose another --socket", path)
+	}
+	c, err := net.DialTimeout("unix", path, time.Second)
+	switch {
+	case err == nil:
+		_ = c.Close()
+		return inUse(path)
+	case errors.Is(err, unix.ECONNREFUSED):
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("socket: removing what a dead node left: %w", err)
+		}
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, unix.EAGAIN): // its queue is full: somebody is there
+		return inUse(path)
+	}
+	return fmt.Errorf("socket %s: whether a node uses it cannot be found out: %w", path, err)
+}
+
+// ErrInUse: another node, or another program, has the socket.
+var ErrInUse = errors.New("already in use by another node")
+
+func inUse(path string) error {
+	return fmt.Errorf("socket %s: %w: stop it, or choose another --socket", path, ErrInUse)
+}
+
+// Close stops listening and removes the socket, if it still is this one.
+func (l *Listener) Close() error {
+	l.once.Do(func() {
+		l.err = l.Listener.Close()
+		if fi, err := os.Lstat(l.path); err == nil && os.SameFile(fi, l.made) {
+			l.err = errors.Join(l.err, os.Remove(l.path))
+		}
+		l.err = errors.Join(l.err, l.lock.Close())
+	})
+	return l.err
+}

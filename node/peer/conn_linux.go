@@ -1,0 +1,212 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Listen listens on a unix socket whose connections Credentials can identify.
+// Control, where not nil, sees the socket's descriptor before it is bound. The
+// socket file is left alone when the listener closes.
+func Listen(ctx context.Context, path string, control func(fd int) error) (net.Listener, error) {
+	lc := net.ListenConfig{Control: onSocket(func(fd int) error {
+		// Inherited by what is accepted, so that no data is without its writer.
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
+			return err
+		}
+		if control == nil {
+			return nil
+		}
+		return control(fd)
+	})}
+	l, err := lc.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	u := l.(*net.UnixListener)
+	u.SetUnlinkOnClose(false)
+	return &listener{u}, nil
+}
+
+type listener struct{ *net.UnixListener }
+
+func (l *listener) Accept() (net.Conn, error) {
+	c, err := l.AcceptUnix()
+	if err != nil {
+		return nil, err
+	}
+	at, err := boottime()
+	if err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return &conn{
+		Conn: c, unix: c, accepted: at, oob: make([]byte, oobSize),
+		proven: make(chan struct{}), closed: make(chan struct{}),
+	}, nil
+}
+
+// conn is an accepted connection, and after the handshake one with an identity.
+// It is the same value before and after, so that whoever closes it closes all
+// of it. It embeds the interface and not the UnixConn, whose other methods
+// would read past Read.
+type conn struct {
+	net.Conn
+	unix     *net.UnixConn
+	accepted time.Duration // CLOCK_BOOTTIME
+	oob      []byte
+	read     int
+
+	// Set by the handshake.
+	peer *process
+	lost func(Reason) // counts
+	done func()       // gives back what was admitted; may be nil
+
+	// proven is closed once the peer has shown that it holds the connection.
+	proven  chan struct{}
+	losing  sync.Once
+	closing sync.Once
+	closed  chan struct{}
+}
+
+// oobSize has room for one writer and nothing else, so that descriptors sent
+// along are dropped by the kernel, which puts the writer first (net/core/scm.c,
+// __scm_recv_common).
+var oobSize = unix.CmsgSpace(unix.SizeofUcred)
+
+// Read reads what the peer wrote. What anybody else wrote is an error and
+// closes the connection. One read never mixes writers (net/unix/af_unix.c,
+// unix_stream_read_generic). It must not be called concurrently.
+func (c *conn) Read(b []byte) (int, error) {
+	if c.peer == nil {
+		return 0, refuse(Unknown, "nobody reads before it is known who writes")
+	}
+	if len(b) == 0 {
+		return 0, nil
+	}
+	n, oobn, flags, _, err := c.unix.ReadMsgUnix(b, c.oob)
+	if err != nil {
+		return 0, err
+	}
+	if n == 0 {
+		return 0, io.EOF
+	}
+	if flags&unix.MSG_CTRUNC != 0 {
+		return 0, c.lose(refuse(Passed, "process %d sent descriptors", c.peer.PID))
+	}
+	pid, err := writer(c.oob[:oobn])
+	if err != nil {
+		return 0, c.lose(refuse(Unknown, "who wrote: %w", err))
+	}
+	if pid != c.peer.PID {
+		return 0, c.lose(refuse(Passed, "process %d uses a connection of process %d", pid, c.peer.PID))
+	}
+	if before := c.read; before <= c.peer.unproven && before+n > c.peer.unproven {
+		close(c.proven)
+	}
+	c.read += n
+	return n, nil
+}
+
+// writer is the process that wrote what came with a control message.
+func writer(oob []byte) (int, error) {
+	h, data, _, err := unix.ParseOneSocketControlMessage(oob)
+	if err != nil {
+		return 0, err
+	}
+	cred, err := unix.ParseUnixCredentials(&unix.SocketControlMessage{Header: h, Data: data})
+	if err != nil {
+		return 0, err
+	}
+	return int(cred.Pid), nil
+}
+
+// check says whether the peer still is who it was, and closes the connection
+// when not.
+func (c *conn) check(ctx context.Context) error {
+	select {
+	case <-c.proven:
+	default:
+		select {
+		case <-c.proven:
+		case <-c.closed:
+			return refuse(Exited, "the connection is closed")
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(proofTime):
+			return c.lose(refuse(Unproven, "process %d did not show that the connection is its own", c.peer.PID))
+		}
+	}
+	if err := c.peer.check(); err != nil {
+		var r *Refusal
+		if errors.As(err, &r) {
+			return c.lose(r)
+		}
+		return err
+	}
+	return nil
+}
+
+// proofTime is how long a client may take to acknowledge the settings.
+const proofTime = 5 * time.Second
+
+// lastWords is how long a connection stays open after its identity was lost:
+// every further call is refused, and the refusal can still be sent.
+const lastWords = 200 * time.Millisecond
+
+// lose counts why the identity went, once, and closes the connection.
+func (c *conn) lose(r *Refusal) *Refusal {
+	c.losing.Do(func() {
+		select {
+		case <-c.closed: // an ordinary end
+			return
+		default:
+		}
+		c.lost(r.Reason)
+		if r.Reason == Exited || r.Reason == Passed {
+			_ = c.Close()
+			return
+		}
+		time.AfterFunc(lastWords, func() { _ = c.Close() })
+	})
+	return r
+}
+
+// Close closes the connection and lets go of the peer.
+func (c *conn) Close() error {
+	err := net.ErrClosed
+	c.closing.Do(func() {
+		close(c.closed)
+		err = c.Conn.Close()
+		if c.peer != nil {
+			c.peer.release()
+		}
+		if c.done != nil {
+			c.done()
+		}
+	})
+	return err
+}
+
+// watch closes the connection when the peer exits.
+func (c *conn) watch() {
+	if c.peer.wait() {
+		_ = c.lose(refuse(Exited, "process %d has exited", c.peer.PID))
+	}
+}
+
+// onSocket adapts to net.ListenConfig.Control.
+func onSocket(f func(fd int) error) func(string, string, syscall.RawConn) error {
+	return func(_, _ string, rc syscall.RawConn) error {
+		var ferr error
+		err := rc.Control(func(fd uintptr) { ferr = f(int(fd)) }) // #nosec G115 -- a descriptor
+		return errors.Join(err, ferr)
+	}
+}
