@@ -1,0 +1,180 @@
+// Package client reaches the node on its unix socket, and says in plain words
+// what to do when it does not answer.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	camv1 "github.com/cam-os/edge/node/api/cam/v1"
+)
+
+// The places where the node's socket is looked for.
+const (
+	// EnvSocket names the environment variable.
+	EnvSocket = "CAM_SOCKET"
+	// WorkTreeSocket is that of `make run`, relative to the working directory.
+	WorkTreeSocket = "var/cam.sock"
+	// SystemSocket is that of the installed service.
+	SystemSocket = "/run/cam/cam.sock"
+)
+
+// Patience is how long one answer may take.
+const Patience = 5 * time.Second
+
+// answerLimit bounds an answer: an hour at 1 s of 100 accounts is some 30 MB.
+const answerLimit = 64 << 20
+
+// Find chooses the socket: the flag, $CAM_SOCKET, ./var/cam.sock where it is
+// there and belongs to root or the caller, or the installed node's.
+func Find(flag string, getenv func(string) string) string {
+	if flag != "" {
+		return flag
+	}
+	if s := getenv(EnvSocket); s != "" {
+		return s
+	}
+	// In a folder of somebody else's, a socket could lie about the machine.
+	if info, err := os.Stat(WorkTreeSocket); err == nil && info.Mode()&fs.ModeSocket != 0 {
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && (st.Uid == 0 || int(st.Uid) == os.Getuid()) {
+			return WorkTreeSocket
+		}
+	}
+	return SystemSocket
+}
+
+// Client is a connection to the node. It connects with the first call.
+type Client struct {
+	camv1.NodeServiceClient
+	Operator camv1.OperatorServiceClient
+
+	socket string
+	conn   *grpc.ClientConn
+
+	mu   sync.Mutex
+	dial error // of the latest attempt to connect
+}
+
+// Open prepares a connection to the node at socket.
+func Open(socket string) (*Client, error) {
+	path, err := filepath.Abs(socket)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{socket: socket}
+	dialer := func(ctx context.Context, _ string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+		c.mu.Lock()
+		c.dial = err
+		c.mu.Unlock()
+		return conn, err
+	}
+	// passthrough keeps the path out of URL parsing; the socket's permissions
+	// and the kernel's peer credentials stand for TLS.
+	c.conn, err = grpc.NewClient("passthrough:///node", grpc.WithContextDialer(dialer), grpc.WithAuthority("localhost"),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerLimit)),
+		grpc.WithNoProxy(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, fmt.Errorf("preparing the connection to %s: %w", socket, err)
+	}
+	c.NodeServiceClient = camv1.NewNodeServiceClient(c.conn)
+	c.Operator = camv1.NewOperatorServiceClient(c.conn)
+	return c, nil
+}
+
+// Close ends the connection.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Socket is the path as the user knows it.
+func (c *Client) Socket() string { return c.socket }
+
+// UnreachableError says that no node answered. It is what exit code 3 stands
+// for.
+type UnreachableError struct {
+	Socket string
+	Err    error
+}
+
+func (e *UnreachableError) Error() string {
+	const start = "start one with `make run` or `systemctl start cam-node`, or name its socket with --socket or $" + EnvSocket
+	switch {
+	case errors.Is(e.Err, context.DeadlineExceeded):
+		return fmt.Sprintf("the node at %s did not answer within %s: see its log", e.Socket, Patience)
+	case errors.Is(e.Err, syscall.EINVAL):
+		return fmt.Sprintf("%s is too long for a unix socket (at most 107 bytes): name a shorter path with --socket", e.Socket)
+	case errors.Is(e.Err, syscall.ENOENT), errors.Is(e.Err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("no node answers at %s: %s", e.Socket, start)
+	}
+	return fmt.Sprintf("no node answers at %s (%v): %s", e.Socket, e.Err, start)
+}
+
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// PermissionError says that the node, or its socket, refused the caller.
+type PermissionError struct {
+	Socket string
+	Err    error
+}
+
+func (e *PermissionError) Error() string {
+	if errors.Is(e.Err, fs.ErrPermission) {
+		return fmt.Sprintf("permission denied at %s: members of group cam may read (`sudo usermod -aG cam $USER`, then log in again), group cam-admin and root may administer", e.Socket)
+	}
+	return fmt.Sprintf("the node refused: %s (group cam reads; group cam-admin and root outside agents administer)", status.Convert(e.Err).Message())
+}
+
+func (e *PermissionError) Unwrap() error { return e.Err }
+
+// Explain turns the error of a call into one that says what to do; nil stays
+// nil.
+func (c *Client) Explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	c.mu.Lock()
+	dial := c.dial
+	c.mu.Unlock()
+	s := status.Convert(err)
+	switch s.Code() {
+	case codes.Unavailable:
+		switch {
+		case dial == nil:
+			return &UnreachableError{c.socket, errors.New("it closed the connection")}
+		case errors.Is(dial, fs.ErrPermission):
+			return &PermissionError{c.socket, dial}
+		}
+		return &UnreachableError{c.socket, dial}
+	case codes.DeadlineExceeded:
+		return &UnreachableError{c.socket, context.DeadlineExceeded}
+	case codes.Canceled:
+		return context.Canceled
+	case codes.PermissionDenied, codes.Unauthenticated:
+		return &PermissionError{c.socket, err}
+	case codes.Unimplemented:
+		return fmt.Errorf("the node at %s does not know this call: it is older than this program (%s)", c.socket, s.Message())
+	}
+	return errors.New(s.Message())
+}
+
+// Ended explains the end of a stream, which is never a success: the node ends
+// it only when it stops.
+func (c *Client) Ended(err error) error {
+	if errors.Is(err, io.EOF) {
+		return &UnreachableError{c.socket, errors.New("it stopped")}
+	}
+	return c.Explain(err)
+}

@@ -1,0 +1,96 @@
+package ctl
+
+import (
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cam-os/edge/cmd/cam-node/internal/report"
+	"github.com/cam-os/edge/cmd/cam-node/internal/text"
+)
+
+func (s *Session) agentsCommand() *cobra.Command {
+	var (
+		zone, order string
+		breakdown   bool
+	)
+	c := &cobra.Command{
+		Use:     "agents [NAME...]",
+		Aliases: []string{"agent", "ps"},
+		Short:   "What every agent uses: CPU, I/O, watts and joules",
+		Long: `What every agent used in the latest interval (CPU, READ/S, WRITE/S, WATTS) and
+since its account was opened (CPU-TIME, READ, WRITTEN, JOULES). Below the agents:
+system is everything that is no agent, idle is what a quiet machine draws anyway,
+unattributed is what was metered but cannot be charged to anybody.
+
+CPU is of one CPU: 200% are two CPUs kept busy. Energy is of one zone, summed over
+sockets; zones overlap and are never added up.`,
+		Example: `  camctl agents
+  camctl agents agent-b --json
+  camctl agents --breakdown`,
+		RunE: func(c *cobra.Command, names []string) error {
+			if err := checkSort(order); err != nil {
+				return err
+			}
+			o, err := s.observe(c.Context(), names, breakdown)
+			if err != nil {
+				return err
+			}
+			if err := allThere(o, names); err != nil {
+				return err
+			}
+			if s.json {
+				return s.writeJSON(o)
+			}
+			z, err := report.ChooseZone(o.Zones, zone)
+			if err != nil {
+				return err
+			}
+			o.Sort(z, report.SortKey(order))
+			style := s.style()
+			out := style.Charset.Writer(s.Stdout)
+			if err := report.WriteAgents(out, o, z, style); err != nil || !breakdown {
+				return err
+			}
+			if _, err := io.WriteString(out, "\n"); err != nil {
+				return err
+			}
+			return report.WriteBreakdown(out, o, z, style)
+		},
+		ValidArgsFunction: s.completeAgents,
+	}
+	s.jsonFlag(c)
+	c.Flags().BoolVar(&breakdown, "breakdown", false, "also list the cgroups that system consists of")
+	s.zoneFlag(c, &zone)
+	sortFlag(c, &order, report.ByName)
+	return c
+}
+
+func (s *Session) zoneFlag(c *cobra.Command, zone *string) {
+	c.Flags().StringVar(zone, "zone", "", "the energy zone to show: package, core, uncore, dram or psys (default package)")
+	_ = c.RegisterFlagCompletionFunc("zone", s.completeZones)
+}
+
+func sortFlag(c *cobra.Command, order *string, value report.SortKey) {
+	c.Flags().StringVar(order, "sort", string(value), "sort agents by watts, cpu, io or name")
+	_ = c.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(report.SortKeys(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+func checkSort(order string) error {
+	if !slices.Contains(report.SortKeys(), order) {
+		return &UsageError{fmt.Errorf("cannot sort by %q: choose watts, cpu, io or name", order)}
+	}
+	return nil
+}
+
+// allThere makes a mistyped name an error instead of an empty table.
+func allThere(o report.Observation, names []string) error {
+	for _, name := range names {
+		if !slices.ContainsFunc(o.Accounts, func(a report.Account) bool { return a.Name == name }) {
+			return fmt.Errorf("there is no agent %q: `camctl agents` lists them", text.Clean(name))
+		}
+	}
+	return nil
+}

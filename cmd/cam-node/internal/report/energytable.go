@@ -1,0 +1,128 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cam-os/edge/cmd/cam-node/internal/text"
+)
+
+// sparkCells is the width of a curve in the table of `camctl energy`.
+const sparkCells = 20
+
+// WriteEnergy writes the table of `camctl energy`. all says that every account
+// was asked for, so that shares and sums are the node's.
+func WriteEnergy(w io.Writer, h History, all bool, s Style) error {
+	var b strings.Builder
+	t := text.Table{Columns: []text.Column{
+		{Title: "ACCOUNT"}, {Title: "JOULES", Right: true}, {Title: "MEAN", Right: true},
+		{Title: "SHARE", Right: true, Drop: 1}, {Title: "CPU-TIME", Right: true, Drop: 2},
+		{Title: "J/CPU-S", Right: true, Drop: 3}, {Title: "WATTS OVER TIME", Drop: 4},
+	}}
+	starts := h.starts()
+	for _, a := range h.Accounts {
+		values := a.Watts(starts)
+		row := []string{text.Clean(a.Name), text.Absent, text.Absent, text.Absent, "", "", ""}
+		if len(a.Sources) > 0 {
+			row[1] = text.Joules(a.Microjoules)
+			row[2] = text.Watts(a.MeanMicrowatts)
+			row[3] = text.Percent(a.Share)
+			row[6] = s.Charset.Sparkline(values, sparkCells, highest(values))
+			if top := highest(values); top > 0 {
+				row[6] += " max " + text.Watts(top*1e6)
+			}
+		}
+		if a.Kind != Idle && a.Kind != Unattributed {
+			row[4] = cpuTime(a.CPUNanoseconds)
+		}
+		if a.PerCPUSecond != nil {
+			row[5] = text.Joules(uint64(math.Round(*a.PerCPUSecond)))
+		}
+		t.Add(row...)
+	}
+	if len(t.Rows) == 0 {
+		_, err := io.WriteString(w, "nothing was measured in this window yet\n")
+		return err
+	}
+	if err := t.Write(&b, s.Width); err != nil {
+		return err
+	}
+	b.WriteByte('\n')
+	writeWindow(&b, h)
+	m := Meter(h.Zones, h.Zone)
+	switch {
+	case h.Zone == "":
+		b.WriteString("energy    not metered on this node\n")
+	default:
+		fmt.Fprintf(&b, "energy    zone %s: %s", text.Clean(h.Zone), h.label(m))
+		if len(m.Notes) > 0 {
+			fmt.Fprintf(&b, " (%s)", text.Clean(strings.Join(m.Notes, "; ")))
+		}
+		b.WriteByte('\n')
+		if all {
+			fmt.Fprintf(&b, "together  %s = %s\n", text.Joules(h.Microjoules), text.WattHours(h.Microjoules))
+		}
+		if m.Sockets > 0 {
+			writeConservation(&b, m)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func writeWindow(b *strings.Builder, h History) {
+	from, to := h.Start.Local(), h.End.Local()
+	layout := "2006-01-02 15:04:05"
+	last := layout
+	if from.Format(time.DateOnly) == to.Format(time.DateOnly) {
+		last = time.TimeOnly
+	}
+	fmt.Fprintf(b, "window    %s to %s, measured %s of it, from data at %s\n", from.Format(layout), to.Format(last),
+		cpuTime(h.CoveredNanoseconds), text.Duration(time.Duration(h.ResolutionNanoseconds)))
+}
+
+// writeConservation states the invariant, since the accounts were opened.
+func writeConservation(b *strings.Builder, m Metering) {
+	fmt.Fprintf(b, "conserved agents %s + system %s + idle %s + unattributed %s\n          = metered %s since the accounts were opened, residual %d µJ\n",
+		text.Joules(m.Agents), text.Joules(m.System), text.Joules(m.Idling), text.Joules(m.Unattributed),
+		text.Joules(m.Metered), m.Residual)
+}
+
+// label names the sources within the window, which may be others than now.
+func (h History) label(m Metering) string {
+	if len(h.Sources) == 0 {
+		return "not metered in this window"
+	}
+	now := strings.Join(m.Sources, "+")
+	then := strings.Join(h.Sources, "+")
+	if now == then {
+		return m.Label()
+	}
+	return SourceLabel(then)
+}
+
+// starts are the beginnings of all steps, in order.
+func (h History) starts() []time.Time {
+	var out []time.Time
+	for _, a := range h.Accounts {
+		for _, p := range a.Points {
+			out = append(out, p.Start)
+		}
+	}
+	slices.SortFunc(out, time.Time.Compare)
+	return slices.CompactFunc(out, time.Time.Equal)
+}
+
+func highest(values []float64) float64 {
+	top := 0.0
+	for _, v := range values {
+		if v > top { // false for NaN
+			top = v
+		}
+	}
+	return top
+}

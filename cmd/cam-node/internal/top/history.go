@@ -1,0 +1,111 @@
+package top
+
+import (
+	"math"
+
+	"github.com/cam-os/edge/cmd/cam-node/internal/report"
+)
+
+// kept is how many intervals curves go back.
+const kept = 600
+
+// curve names a history: an account's watts within a zone, or its CPUs.
+type curve struct{ zone, account string }
+
+// The curves that are no account's watts.
+const (
+	coresZone = "" // zone of curves that show CPUs kept busy
+	whole     = "" // account of a zone's own watts
+)
+
+// history remembers curves, all equally long and the latest last; NaN where
+// there was nothing.
+type history struct {
+	length int
+	curves map[curve][]float64
+}
+
+// add appends an observation; gap appends that nothing is known.
+func (h *history) add(o report.Observation) {
+	now := map[curve]float64{}
+	zones := report.ZoneNames(o.Zones)
+	for _, z := range zones {
+		now[curve{z, whole}] = float64(report.Meter(o.Zones, z).Microwatts)
+		for _, r := range report.Rows(o, z) {
+			if r.Metered {
+				now[curve{z, r.Name}] = r.Microwatts
+			}
+		}
+	}
+	for _, r := range report.Rows(o, coresZone) {
+		now[curve{coresZone, r.Name}] = r.Cores
+		now[curve{coresZone, whole}] += r.Cores
+	}
+	h.append(now)
+}
+
+func (h *history) gap() { h.append(nil) }
+
+func (h *history) append(now map[curve]float64) {
+	if h.curves == nil {
+		h.curves = map[curve][]float64{}
+	}
+	for c := range now {
+		if _, known := h.curves[c]; !known {
+			blank := make([]float64, h.length)
+			for i := range blank {
+				blank[i] = math.NaN()
+			}
+			h.curves[c] = blank
+		}
+	}
+	h.length++
+	over := max(0, h.length-kept)
+	for c, values := range h.curves {
+		v, there := now[c]
+		if !there {
+			v = math.NaN()
+		}
+		values = append(values, v)[over:]
+		if empty(values) {
+			delete(h.curves, c)
+			continue
+		}
+		h.curves[c] = values
+	}
+	h.length -= over
+}
+
+func empty(values []float64) bool {
+	for _, v := range values {
+		if !math.IsNaN(v) {
+			return false
+		}
+	}
+	return true
+}
+
+// last returns the latest n values of a curve.
+func (h *history) last(c curve, n int) []float64 {
+	v := h.curves[c]
+	return v[max(0, len(v)-n):]
+}
+
+// peak is the highest of the latest n values of some accounts' curves.
+func (h *history) peak(zone string, accounts []report.Row, n int) float64 {
+	top := 0.0
+	for _, a := range accounts {
+		top = math.Max(top, highest(h.last(curve{zone, a.Name}, n)))
+	}
+	return top
+}
+
+func highest(values []float64) float64 {
+	top := 0.0
+	for _, v := range values {
+		if v > top { // false for NaN
+			top = v
+		}
+	}
+	return top
+}

@@ -1,0 +1,182 @@
+package top
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/lipgloss"
+
+	// Before Bubble Tea: see there.
+	_ "github.com/cam-os/edge/cmd/cam-node/internal/quietterm"
+	"github.com/cam-os/edge/cmd/cam-node/internal/report"
+)
+
+// Terminal runs the interface until the user quits.
+func Terminal(ctx context.Context, follow Follow, o Options, host string, in io.Reader, out io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// The first observation comes before the screen is taken, so that an error
+	// is an ordinary line.
+	events, failed := make(chan event), make(chan error, 1)
+	go func() {
+		failed <- watch(ctx, follow, o.Temporary, func(e event) error {
+			select {
+			case events <- e:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	var first event
+	select {
+	case first = <-events:
+	case err := <-failed:
+		return err
+	}
+	if _, err := report.ChooseZone(first.observation.Zones, o.Zone); err != nil {
+		return err
+	}
+	m := newModel(o, host, lipgloss.NewRenderer(out))
+	m.take(first)
+	program := tea.NewProgram(m, tea.WithAltScreen(), tea.WithInput(in), tea.WithOutput(out), tea.WithContext(ctx))
+	over := make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case e := <-events:
+				program.Send(e)
+			case err := <-failed:
+				over <- err
+				program.Quit()
+				return
+			}
+		}
+	}()
+	_, err := program.Run()
+	cancel()
+	if errors.Is(err, tea.ErrProgramKilled) || errors.Is(err, tea.ErrInterrupted) {
+		err = nil
+	}
+	select {
+	case e := <-over:
+		if !errors.Is(e, context.Canceled) {
+			err = errors.Join(err, e)
+		}
+	default:
+	}
+	return err
+}
+
+// model is the interface's state. It does nothing but turn events into text.
+type model struct {
+	options Options
+	host    string
+	styles  styles
+
+	width, height int
+	scroll        int
+	paused        bool
+	lost          error
+	count         int
+
+	latest report.Observation // what is shown
+	zone   string
+	past   history
+}
+
+func newModel(o Options, host string, r *lipgloss.Renderer) *model {
+	r.SetHasDarkBackground(true) // nothing depends on it; never ask the terminal
+	return &model{options: o, host: host, styles: newStyles(r), width: 80, height: 24}
+}
+
+// Init implements tea.Model.
+func (m *model) Init() tea.Cmd {
+	if m.done() {
+		return tea.Quit
+	}
+	return nil
+}
+
+// Update implements tea.Model.
+func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	switch msg := msg.(type) {
+	case tea.WindowSizeMsg:
+		m.width, m.height = msg.Width, msg.Height
+	case event:
+		m.take(msg)
+		if m.done() {
+			return m, tea.Quit
+		}
+	case tea.KeyMsg:
+		return m, m.key(msg.String())
+	}
+	return m, nil
+}
+
+func (m *model) done() bool { return m.options.Iterations > 0 && m.count >= m.options.Iterations }
+
+// take notes what happened. While paused, the screen stands still and the
+// curves are remembered.
+func (m *model) take(e event) {
+	m.lost = e.lost
+	if e.lost != nil {
+		m.past.gap()
+		return
+	}
+	m.count++
+	m.past.add(e.observation)
+	if !m.paused {
+		m.show(e.observation)
+	}
+}
+
+func (m *model) show(o report.Observation) {
+	m.latest = o
+	names := report.ZoneNames(o.Zones)
+	switch {
+	case slices.Contains(names, m.options.Zone):
+		m.zone = m.options.Zone
+	default:
+		m.zone = report.PrimaryZone(names)
+	}
+}
+
+func (m *model) key(key string) tea.Cmd {
+	switch key {
+	case "q", "esc", "ctrl+c":
+		return tea.Quit
+	case "ctrl+z":
+		return tea.Suspend
+	case "w":
+		m.options.Sort = report.ByWatts
+	case "c":
+		m.options.Sort = report.ByCPU
+	case "i":
+		m.options.Sort = report.ByIO
+	case "n":
+		m.options.Sort = report.ByName
+	case " ", "p":
+		m.paused = !m.paused
+	case "z":
+		if names := report.ZoneNames(m.latest.Zones); len(names) > 0 {
+			m.zone = names[(slices.Index(names, m.zone)+1)%len(names)]
+			m.options.Zone = m.zone
+		}
+	case "up", "k":
+		m.scroll--
+	case "down", "j":
+		m.scroll++
+	case "pgup":
+		m.scroll -= 10
+	case "pgdown":
+		m.scroll += 10
+	case "home", "g":
+		m.scroll = 0
+	}
+	m.scroll = max(0, m.scroll)
+	return nil
+}

@@ -1,0 +1,63 @@
+package top
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cam-os/edge/cmd/cam-node/internal/report"
+)
+
+// Options of both faces.
+type Options struct {
+	Zone       string // "" for the primary one
+	Sort       report.SortKey
+	Iterations int // end after so many observations; 0 never
+	Style      report.Style
+	// Temporary says which errors of Follow are worth waiting for.
+	Temporary func(error) bool
+}
+
+// Plain writes one table per observation to out, and what happens to the node
+// to errs. It writes no escape codes.
+func Plain(ctx context.Context, follow Follow, o Options, out, errs io.Writer) error {
+	n, away := 0, false
+	err := watch(ctx, follow, o.Temporary, func(e event) error {
+		if e.lost != nil {
+			if !away {
+				away = true
+				_, err := fmt.Fprintf(errs, "%v\nwaiting for it\n", e.lost)
+				return err
+			}
+			return nil
+		}
+		if away {
+			away = false
+			if _, err := fmt.Fprintln(errs, "the node is back"); err != nil {
+				return err
+			}
+		}
+		zone, err := report.ChooseZone(e.observation.Zones, o.Zone)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			if _, err := io.WriteString(out, "\n"); err != nil {
+				return err
+			}
+		}
+		e.observation.Sort(zone, o.Sort)
+		if err := report.WriteAgents(out, e.observation, zone, o.Style); err != nil {
+			return err
+		}
+		if n++; n == o.Iterations {
+			return errDone
+		}
+		return nil
+	})
+	if errors.Is(err, errDone) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,229 @@
+package top
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/lipgloss"
+
+	"github.com/cam-os/edge/cmd/cam-node/internal/report"
+	"github.com/cam-os/edge/cmd/cam-node/internal/text"
+)
+
+// styles use the terminal's own sixteen colours, so that its theme decides.
+type styles struct {
+	title, dim, strong, key, warn, badge, header lipgloss.Style
+	part                                         [4]lipgloss.Style // agents, system, idle, unattributed
+}
+
+func newStyles(r *lipgloss.Renderer) styles {
+	colour := func(c string) lipgloss.Style { return r.NewStyle().Foreground(lipgloss.Color(c)) }
+	return styles{
+		title:  colour("6").Bold(true),
+		dim:    colour("8"),
+		strong: r.NewStyle().Bold(true),
+		key:    colour("6"),
+		warn:   colour("3").Bold(true),
+		badge:  r.NewStyle().Reverse(true).Bold(true),
+		header: r.NewStyle().Bold(true),
+		part:   [4]lipgloss.Style{colour("6"), colour("4"), colour("8"), colour("5")},
+	}
+}
+
+// View implements tea.Model: exactly height lines, none wider than width.
+func (m *model) View() string {
+	rows := report.Rows(m.latest, m.zone)
+	agents, others := report.Split(rows)
+	report.Sort(agents, m.options.Sort)
+	metering := report.Meter(m.latest.Zones, m.zone)
+
+	lines := []string{m.titleLine()}
+	if m.height >= 8 {
+		lines = append(lines, m.headline(metering, rows))
+	}
+	if m.height >= 20 {
+		lines = append(lines, m.chart(metering)...)
+	}
+	if m.height >= 14 && metering.Sockets > 0 {
+		lines = append(lines, m.bar(rows), m.legend(rows))
+	}
+	if m.height >= 16 {
+		lines = append(lines, "")
+	}
+	foot := []string{m.help()}
+	if m.height >= 12 {
+		foot = append([]string{m.origin(metering)}, foot...)
+	}
+	layout := m.layout()
+	lines = append(lines, m.tableHeader(layout))
+	room := m.height - len(lines) - len(foot)
+	if m.height >= 14 {
+		foot = append(m.otherRows(others, layout), foot...)
+		room -= len(others) + 1
+	}
+	lines = append(lines, m.agentRows(agents, layout, max(0, room))...)
+	for len(lines) < m.height-len(foot) {
+		lines = append(lines, "")
+	}
+	lines = append(lines, foot...)
+	lines = lines[:min(len(lines), max(1, m.height))]
+	for i, l := range lines {
+		lines[i] = text.Cut(m.options.Style.Charset.Text(l), m.width)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// between puts left and right at the ends of a line.
+func (m *model) between(left, right string) string {
+	blanks := m.width - text.Width(left) - text.Width(right) - 2
+	if blanks < 1 {
+		return " " + left
+	}
+	return " " + left + strings.Repeat(" ", blanks) + right
+}
+
+func (m *model) titleLine() string {
+	left := m.styles.title.Render("camctl top")
+	if m.host != "" {
+		left += "  " + m.styles.dim.Render(text.Clean(m.host))
+	}
+	var state string
+	switch {
+	case m.lost != nil:
+		state = m.styles.warn.Render("the node went away: waiting for it")
+	case m.paused:
+		state = m.styles.warn.Render("paused")
+	default:
+		state = m.styles.key.Render("live") + m.styles.dim.Render(" every "+text.Duration(time.Duration(m.latest.IntervalNanoseconds).Round(time.Millisecond))) // #nosec G115 -- an interval
+	}
+	return m.between(left, state+"  "+m.styles.dim.Render(m.latest.Time.Local().Format(time.TimeOnly)))
+}
+
+// headline is the machine in one line.
+func (m *model) headline(metering report.Metering, rows []report.Row) string {
+	var cores, read, write float64
+	for _, r := range rows {
+		cores += r.Cores
+		read += r.ReadRate
+		write += r.WriteRate
+	}
+	use := fmt.Sprintf("cpu %s   read %s   write %s", text.Percent(cores), text.ByteRate(read), text.ByteRate(write))
+	if metering.Sockets == 0 {
+		return m.between(m.styles.warn.Render("energy is not metered")+m.styles.dim.Render(" (camctl doctor says why)"), use)
+	}
+	left := m.styles.strong.Render(text.Pad(text.Watts(float64(metering.Microwatts)), 7, true)) + " " + m.zoneLabel(metering)
+	return m.between(left, use)
+}
+
+// zoneLabel names the zone; what is simulated stands out.
+func (m *model) zoneLabel(metering report.Metering) string {
+	label := metering.Label()
+	s := text.Clean(m.zone) + " "
+	if metering.Sockets > 1 {
+		s += fmt.Sprintf("x%d ", metering.Sockets)
+	}
+	if strings.Contains(label, "SIMULATED") || strings.Contains(label, "STALE") {
+		return m.styles.dim.Render(s) + m.styles.badge.Render(" "+label+" ")
+	}
+	return m.styles.dim.Render(s + label)
+}
+
+const (
+	chartRows = 3
+	axisCells = 9
+)
+
+// chart draws the zone's watts over time, or CPUs where nothing is metered.
+func (m *model) chart(metering report.Metering) []string {
+	width := max(1, m.width-axisCells-2)
+	zone, label := m.zone, text.Watts
+	if metering.Sockets == 0 {
+		zone, label = coresZone, text.Percent
+	}
+	values := m.past.last(curve{zone, whole}, width)
+	peak := highest(values)
+	drawn := m.options.Style.Charset.Area(values, width, chartRows, peak)
+	axis := [chartRows]string{label(peak), "", "0"}
+	for i, row := range drawn {
+		drawn[i] = " " + m.styles.part[0].Render(row) + " " + m.styles.dim.Render(text.Pad(axis[i], axisCells-1, false))
+	}
+	return drawn
+}
+
+// parts are the watts of agents (retired ones too), system, idle, unattributed.
+func parts(rows []report.Row) [4]float64 {
+	var p [4]float64
+	for _, r := range rows {
+		switch r.Kind {
+		case report.Agent, report.Retired:
+			p[0] += r.Microwatts
+		case report.System:
+			p[1] += r.Microwatts
+		case report.Idle:
+			p[2] += r.Microwatts
+		default:
+			p[3] += r.Microwatts
+		}
+	}
+	return p
+}
+
+// bar shows where the watts go.
+func (m *model) bar(rows []report.Row) string {
+	p := parts(rows)
+	var b strings.Builder
+	b.WriteByte(' ')
+	for i, cells := range text.Shares(p[:], max(0, m.width-2)) {
+		b.WriteString(m.styles.part[i].Render(strings.Repeat(m.options.Style.Charset.Fill[i], cells)))
+	}
+	return b.String()
+}
+
+func (m *model) legend(rows []report.Row) string {
+	names := [4]string{"agents", "system", "idle", "unattributed"}
+	if m.width < 76 {
+		names = [4]string{"agents", "sys", "idle", "?"}
+	}
+	p := parts(rows)
+	items := make([]string, 0, len(p))
+	for i, microwatts := range p {
+		items = append(items, m.styles.part[i].Render(m.options.Style.Charset.Fill[i])+" "+names[i]+" "+m.styles.strong.Render(text.Watts(microwatts)))
+	}
+	return " " + strings.Join(items, "   ")
+}
+
+// origin says where the figures came from.
+func (m *model) origin(metering report.Metering) string {
+	dot := " " + m.options.Style.Charset.Dot + " "
+	s := "cpu " + text.Clean(m.latest.Sensor.Source)
+	if m.latest.Sensor.Quality == "measured" {
+		s += " exact"
+	} else if m.latest.Sensor.Quality != "" {
+		s += " " + text.Clean(m.latest.Sensor.Quality)
+	}
+	if metering.Sockets > 0 {
+		s += dot + "energy " + metering.Label() + dot + fmt.Sprintf("residual %d µJ", metering.Residual)
+	}
+	if m.latest.Coarse {
+		s += dot + "coarse"
+	}
+	if n := len(m.latest.Missing); n > 0 {
+		s += dot + fmt.Sprintf("%d missing: camctl doctor", n)
+	}
+	return " " + m.styles.dim.Render(text.Cut(s, m.width-2))
+}
+
+func (m *model) help() string {
+	items := [][2]string{{"w", "watts"}, {"c", "cpu"}, {"i", "i/o"}, {"n", "name"}, {"z", "zone"}, {"space", "pause"}, {"up/down", "scroll"}, {"q", "quit"}}
+	sorted := map[report.SortKey]string{report.ByWatts: "w", report.ByCPU: "c", report.ByIO: "i", report.ByName: "n"}[m.options.Sort]
+	parts := make([]string, 0, len(items))
+	for _, item := range items {
+		label := m.styles.dim.Render(item[1])
+		if item[0] == sorted {
+			label = m.styles.strong.Render(item[1])
+		}
+		parts = append(parts, m.styles.key.Render(item[0])+" "+label)
+	}
+	return " " + strings.Join(parts, "  ")
+}
