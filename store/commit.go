@@ -1,13 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/cam-os/edge/store/internal/storepb"
 )
@@ -34,17 +35,22 @@ func (s *Store) Commit() error {
 
 func (s *Store) commit() error {
 	s.lastCommit = time.Now()
-	if !s.dirty {
+	suspect := s.suspect.Swap(nil)
+	if !s.dirty && suspect == nil {
 		return nil
 	}
-	err := s.reopen()
-	if err == nil {
+	var err error
+	if suspect != nil && suspect.db == s.db {
+		err = suspect.err
+	} else if err = s.reopen(); err == nil {
 		err = s.write()
 	}
-	if errors.Is(err, bolterrors.ErrMaxSizeReached) {
+	if s.db != nil && full(err) {
 		// Deleting needs little room, and the next transaction has what it
 		// freed.
-		if err = s.makeRoom(); err == nil {
+		if e := s.makeRoom(); e != nil {
+			err = errors.Join(err, e)
+		} else {
 			err = s.write()
 		}
 	}
@@ -62,6 +68,7 @@ func (s *Store) commit() error {
 	s.dirty = false
 	s.stats.Commits++
 	s.restored()
+	s.releasePages()
 	return nil
 }
 
@@ -70,7 +77,23 @@ func (s *Store) reopen() error {
 	if s.db != nil && !s.db.IsReadOnly() {
 		return nil
 	}
-	return errors.New("store: no database")
+	if s.db != nil {
+		s.opened.Lock()
+		_ = closeDatabase(s.db)
+		s.db = nil
+		s.opened.Unlock()
+	}
+	id := s.id
+	err := os.MkdirAll(s.cfg.Dir, 0o700)
+	if err == nil {
+		_, err = s.openWritable()
+	}
+	if err == nil && s.id != id {
+		s.setDatabase(nil) // leaves its lock: nobody should write here now
+		err = fmt.Errorf("%s appeared, with the accounts of another store; restart the node to take them up", s.path)
+	}
+	s.id = id
+	return err
 }
 
 // outcome is what a transaction changes in the store once it succeeded.
@@ -84,8 +107,10 @@ type outcome struct {
 func (s *Store) write() error {
 	out := outcome{minutes: s.minutes, hours: s.hours, dropped: s.dropped, offset: s.filedBoot}
 	before := s.db.Stats()
+	s.db.MaxSize = int(s.usable())
 	err := guard(s.path, func() error {
 		return s.db.Update(func(tx *bolt.Tx) error {
+			s.preallocate(tx.Size())
 			keys := s.pendingKeys()
 			rest := keys
 			if s.fileNow(keys) {
@@ -116,6 +141,12 @@ func (s *Store) write() error {
 			if err != nil {
 				return err
 			}
+			if meta := tx.Bucket(bucketMeta); !bytes.Equal(meta.Get(keyStore), s.id[:]) {
+				// Begun afresh beside a live copy, whose id goes on.
+				if err := meta.Put(keyStore, s.id[:]); err != nil {
+					return err
+				}
+			}
 			return tx.Bucket(bucketState).Put(keyState, blob)
 		})
 	})
@@ -127,7 +158,9 @@ func (s *Store) write() error {
 	}
 	s.minutes, s.hours, s.dropped, s.filedBoot = out.minutes, out.hours, out.dropped, out.offset
 	after := s.db.Stats()
-	s.stats.BytesWritten += uint64(after.TxStats.GetPageAlloc() - before.TxStats.GetPageAlloc()) // #nosec G115 -- grows
+	// And the meta page.
+	written := after.TxStats.GetPageAlloc() - before.TxStats.GetPageAlloc() + int64(s.db.Info().PageSize)
+	s.stats.BytesWritten += uint64(max(written, 0)) // #nosec G115 -- not negative
 	return nil
 }
 
@@ -179,8 +212,9 @@ func (s *Store) file(tx *bolt.Tx, k key, out *outcome) error {
 func (s *Store) merge(bucket *bolt.Bucket, k key, c *cell) (fresh bool, err error) {
 	var sum cell
 	if blob := bucket.Get(k.bytes()); blob != nil {
-		if err := s.readPoint(blob, nil, &sum); err != nil {
-			return false, err
+		if s.readPoint(blob, nil, &sum) != nil {
+			s.damaged.Add(1) // what it held is lost; the rest goes on
+			sum = cell{}
 		}
 	} else {
 		fresh = true
@@ -247,8 +281,8 @@ func (s *Store) rollHours(tx *bolt.Tx, out *outcome) error {
 			}
 			of = minute.hour()
 		}
-		if err := s.readPoint(blob, nil, &sum); err != nil {
-			return err
+		if s.readPoint(blob, nil, &sum) != nil {
+			s.damaged.Add(1)
 		}
 	}
 	return flush()

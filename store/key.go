@@ -56,3 +56,5 @@ func wallNanoseconds(t time.Time) int64 {
 
 // plausible says whether a wall clock can be right.
 func plausible(wall int64) bool { return wall >= earliest && wall < latest }
+
+func bigEndian32(b []byte) uint32 { return binary.BigEndian.Uint32(b) }

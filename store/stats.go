@@ -14,6 +14,7 @@ type Stats struct {
 	Minutes, Hours   uint64 // points stored
 	Dropped          uint64 // minute and hour points that the cap cost, ever
 	Pending          int    // minutes not yet filed
+	Damaged          uint64 // stored points that did not decode and are skipped
 
 	Points        uint64 // appended
 	Commits       uint64
@@ -39,7 +40,7 @@ func (s *Store) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.stats
-	st.MaxBytes = s.cfg.MaxBytes
+	st.MaxBytes, st.Damaged = s.cfg.MaxBytes, s.damaged.Load()
 	st.RingBytes, st.RingDropped = s.ring.bytes, s.ring.dropped
 	st.Minutes, st.Hours, st.Dropped, st.Pending = s.minutes, s.hours, s.dropped, len(s.pending)
 	st.LivePath, st.LiveBytes = s.live.path, s.live.bytes

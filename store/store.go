@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -55,7 +56,10 @@ type Store struct {
 	lastCommit time.Time // or attempt
 	dirty      bool      // something was appended since the last commit
 	closed     bool
-	stats      Stats
+
+	suspect atomic.Pointer[suspicion]
+	damaged atomic.Uint64 // points that did not decode
+	stats   Stats
 }
 
 // Open opens or makes the store in cfg.Dir, and recovers what survived.
@@ -141,7 +145,20 @@ func (s *Store) recover() error {
 		s.cfg.Log.Info("store: the live copy is of another store and ignored", "path", s.live.path)
 		copied = nil
 	}
-	return s.adopt(committed, copied)
+	if err := s.adopt(committed, copied); err != nil {
+		return err
+	}
+	if s.db == nil || s.db.IsReadOnly() {
+		return nil
+	}
+	if err := guard(s.path, s.shrink); err != nil {
+		s.cfg.Log.Warn("store: the database was not made smaller", "error", err)
+		s.stats.LastError = err.Error()
+	}
+	if s.stats.Quarantines > 0 {
+		_ = s.commit() // what survived in the live copy is safe again; Stats has the error
+	}
+	return nil
 }
 
 // refuses says whether Open must fail rather than go on in memory.
@@ -242,6 +259,11 @@ func (s *Store) replaceCorrupt(corrupt *CorruptError) error {
 		return err
 	}
 	s.stats.Quarantined, s.stats.Quarantines = to, s.stats.Quarantines+1
+	if s.usable() < s.cfg.MaxBytes/2 {
+		// It would take the room that the fresh one needs.
+		s.cfg.Log.Warn("store: the corrupt database is too large to keep within the cap and is removed", "path", to)
+		_ = os.Remove(to)
+	}
 	s.minutes, s.hours, s.filedBoot = 0, 0, 0
 	s.cfg.Log.Error("store: the database is corrupt; it was moved aside and a fresh one begun", "moved", to, "error", corrupt.Err)
 	_, err = s.openWritable()
