@@ -86,7 +86,7 @@ func (p *powercap) scan() (missing []string) {
 		if d := p.adopt(root, f); d != nil {
 			seen[d] = true
 			if d.reason != "" {
-				missing = append(missing, d.reason)
+				missing = append(missing, "energy: "+d.reason)
 			}
 		}
 	}
@@ -291,9 +291,9 @@ func (p *powercap) look(root *os.Root, d *domain, at, suspended time.Duration) {
 func explain(err error, file string) string {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Sprintf("energy: %s may be read by root only (CVE-2020-8694): run as root, or grant CAP_DAC_READ_SEARCH", file)
+		return fmt.Sprintf("%s may be read by root only (CVE-2020-8694): run as root, or grant CAP_DAC_READ_SEARCH", file)
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Sprintf("energy: %s is gone: load the module intel_rapl_msr again", file)
+		return fmt.Sprintf("%s is gone: load the module intel_rapl_msr again", file)
 	}
-	return fmt.Sprintf("energy: %s: %v", file, err)
+	return fmt.Sprintf("%s: %v", file, err)
 }
