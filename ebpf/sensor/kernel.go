@@ -30,8 +30,14 @@ type kernel struct {
 	usages percpuReader
 	state  []schedCpu // by CPU
 	seen   map[cgroup.ID]*account
-	probes []*ebpf.Program
+	probes []probe
 	missed []string
+}
+
+// probe is a loaded program with the name that the C source gives it.
+type probe struct {
+	name string
+	prog *ebpf.Program
 }
 
 // account is what the last looks said of one cgroup.
@@ -110,27 +116,31 @@ func (k *kernel) load(spec *ebpf.CollectionSpec, opts *ebpf.CollectionOptions) e
 }
 
 func (k *kernel) attach() error {
-	for _, p := range []*ebpf.Program{k.objs.CgroupRmdir, k.objs.SchedProcessExit, k.objs.SchedSwitch} {
-		if p == nil {
+	for _, p := range []probe{
+		{schedProgCgroupRmdir, k.objs.CgroupRmdir},
+		{schedProgSchedProcessExit, k.objs.SchedProcessExit},
+		{schedProgSchedSwitch, k.objs.SchedSwitch},
+	} {
+		if p.prog == nil {
 			continue
 		}
-		l, err := link.AttachTracing(link.TracingOptions{Program: p})
+		l, err := link.AttachTracing(link.TracingOptions{Program: p.prog})
 		if err != nil {
-			return fmt.Errorf("attach %s: %w", p, err)
+			return fmt.Errorf("attach %s: %w", p.name, err)
 		}
 		k.links = append(k.links, l)
 		k.probes = append(k.probes, p)
 	}
-	k.probes = append(k.probes, k.objs.Look)
+	k.probes = append(k.probes, probe{schedProgLook, k.objs.Look})
 	if k.objs.TaskIo == nil {
 		return nil
 	}
 	it, err := link.AttachIter(link.IterOptions{Program: k.objs.TaskIo})
 	if err != nil {
-		return fmt.Errorf("attach %s: %w", k.objs.TaskIo, err)
+		return fmt.Errorf("attach %s: %w", schedProgTaskIo, err)
 	}
 	k.tasks = it
-	k.probes = append(k.probes, k.objs.TaskIo)
+	k.probes = append(k.probes, probe{schedProgTaskIo, k.objs.TaskIo})
 	return nil
 }
 
@@ -318,8 +328,8 @@ func (k *kernel) ancestries() (parents map[cgroup.ID]cgroup.ID, removed map[cgro
 func (k *kernel) cost() []Probe {
 	out := make([]Probe, 0, len(k.probes))
 	for _, p := range k.probes {
-		pr := Probe{Name: programName(p)}
-		if st, err := p.Stats(); err == nil {
+		pr := Probe{Name: p.name}
+		if st, err := p.prog.Stats(); err == nil {
 			pr.Runs, pr.Time = st.RunCount, st.Runtime
 		}
 		out = append(out, pr)

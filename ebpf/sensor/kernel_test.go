@@ -1,24 +1,352 @@
 package sensor
 
 import (
+	"errors"
+	"os"
+	"runtime"
 	"testing"
 	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/cam-os/edge/ebpf/cgroup"
 )
 
-func TestLook(t *testing.T) {
-	s, err := Open(Config{})
-	if err != nil {
+func TestBurnerMatchesRusage(t *testing.T) {
+	h := hierarchy(t)
+	s := kernelSensor(t, Config{})
+	l := newLeaf(t, h, "")
+	truth := start(t, l.dir, "burn:500ms").end()
+	got := look(t, s).Cgroups[l.id]
+	if d := (got.cpu() - truth).Abs(); d > truth/50 {
+		t.Errorf("charged %v, rusage says %v: off by %v", got.cpu(), truth, d)
+	}
+	if got.Switches == 0 {
+		t.Error("no switch counted")
+	}
+}
+
+// What runs at the moment of the look is charged up to it.
+func TestRunningIsCharged(t *testing.T) {
+	h := hierarchy(t)
+	s := kernelSensor(t, Config{})
+	l := newLeaf(t, h, "")
+	a := start(t, l.dir, "wait", "burn:3s").ready()
+	before := look(t, s).Cgroups[l.id].cpu()
+	a.goOn()
+	for cpuOf(t, a) < 200*time.Millisecond {
+		time.Sleep(5 * time.Millisecond)
+	}
+	floor := cpuOf(t, a)
+	got := look(t, s).Cgroups[l.id].cpu() - before
+	if got < floor-before-5*time.Millisecond {
+		t.Errorf("charged %v of a process that has run %v", got, floor)
+	}
+}
+
+// cpuOf reads another process's CPU clock.
+func cpuOf(t *testing.T, a *actor) time.Duration {
+	t.Helper()
+	var ts unix.Timespec
+	// clockid of a process: ~pid<<3 | CPUCLOCK_SCHED (include/linux/posix-timers.h)
+	if err := unix.ClockGettime(int32(^a.cmd.Process.Pid<<3|2), &ts); err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
-	for i := 0; i < 3; i++ {
-		time.Sleep(100 * time.Millisecond)
-		t0 := time.Now()
-		sn, err := s.Snapshot()
+	return time.Duration(ts.Nano())
+}
+
+func TestShortLivedIsCharged(t *testing.T) {
+	h := hierarchy(t)
+	s := kernelSensor(t, Config{})
+	l := newLeaf(t, h, "")
+	var truth time.Duration
+	for range 20 {
+		truth += start(t, l.dir, "burn:2ms").end()
+	}
+	got := look(t, s).Cgroups[l.id].cpu()
+	if d := (got - truth).Abs(); d > truth/20 {
+		t.Errorf("20 short processes: charged %v, rusage says %v", got, truth)
+	}
+}
+
+// Cgroups that come and go between two looks are there, with their ancestors.
+func TestNestedAndGoneBeforeTheLook(t *testing.T) {
+	h := hierarchy(t)
+	s := kernelSensor(t, Config{})
+	outer := newLeaf(t, h, "")
+	middle := newLeaf(t, h, outer.path)
+	inner := newLeaf(t, h, middle.path)
+	truth := start(t, inner.dir, "burn:20ms").end()
+	for _, l := range []leaf{inner, middle, outer} {
+		l.remove(t)
+	}
+	sn := look(t, s)
+	if got := sn.Cgroups[inner.id].cpu(); got < truth*9/10 {
+		t.Errorf("charged %v of %v", got, truth)
+	}
+	if sn.Parents[inner.id] != middle.id || sn.Parents[middle.id] != outer.id || sn.Parents[outer.id] != cgroup.Root {
+		t.Errorf("parents %v; want %d, %d, %d, 1", sn.Parents, inner.id, middle.id, outer.id)
+	}
+	if _, ok := sn.Cgroups[outer.id]; ok {
+		t.Error("a cgroup that never used anything is listed")
+	}
+	// It stays for more looks, then its entry and its chain are gone.
+	if again := look(t, s); again.Cgroups[inner.id].cpu() < sn.Cgroups[inner.id].cpu() {
+		t.Error("a removed cgroup left at once, or went back")
+	}
+	for i := 0; ; i++ {
+		time.Sleep(5 * time.Millisecond)
+		sn = look(t, s)
+		_, used := sn.Cgroups[inner.id]
+		_, known := sn.Parents[outer.id]
+		if !used && !known {
+			break
+		}
+		if i == 200 {
+			t.Fatalf("still there: usage %v, parent %v", used, known)
+		}
+	}
+}
+
+func TestOverflowLosesNothing(t *testing.T) {
+	h := hierarchy(t)
+	s := kernelSensor(t, Config{MaxCgroups: 1})
+	before := look(t, s)
+	if len(before.Cgroups) != 1 {
+		t.Fatalf("%d cgroups in a map for 1", len(before.Cgroups))
+	}
+	dir := diskDir(t)
+	var truth time.Duration
+	var wrote uint64
+	for i := range 3 {
+		l := newLeaf(t, h, "")
+		a := start(t, l.dir, "burn:100ms", "write:"+dir+"/o"+string(rune('a'+i))+":1048576", "io", "wait")
+		wrote += a.wrote()
+		if i != 1 {
+			truth += a.ready().goOn().end()
+		} else {
+			truth += cpuOf(t, a.ready()) // one is alive at the look
+		}
+	}
+	after := look(t, s)
+	got := after.Overflow.cpu() - before.Overflow.cpu()
+	if got < truth*98/100 {
+		t.Errorf("overflow has %v of %v", got, truth)
+	}
+	if after.Overflow.Switches == before.Overflow.Switches {
+		t.Error("no switch in the overflow")
+	}
+	if w := after.Overflow.Written - before.Overflow.Written; w < wrote {
+		t.Errorf("overflow has %d of %d bytes", w, wrote)
+	}
+	if len(after.Cgroups) != 1 {
+		t.Errorf("%d cgroups in a map for 1", len(after.Cgroups))
+	}
+	conserved(t, before, after)
+}
+
+// conserved: every CPU was either idle or charged to somebody, all the time.
+func conserved(t *testing.T, from, to *Snapshot) {
+	t.Helper()
+	got := to.busy() + to.idle() - from.busy() - from.idle()
+	want := (to.At - from.At) * time.Duration(runtime.NumCPU())
+	if d := (got - want).Abs(); d > want/200 {
+		t.Errorf("charged %v of %v: off by %v", got, want, d)
+	}
+}
+
+func TestConservation(t *testing.T) {
+	h := hierarchy(t)
+	s := kernelSensor(t, Config{})
+	l := newLeaf(t, h, "")
+	start(t, l.dir, "burn:10s")
+	first := look(t, s)
+	last := first
+	for range 3 {
+		time.Sleep(time.Second)
+		sn := look(t, s)
+		conserved(t, last, sn)
+		last = sn
+	}
+	conserved(t, first, last)
+}
+
+// No figure goes back while processes and cgroups come and go.
+func TestNothingGoesBackUnderChurn(t *testing.T) {
+	h := hierarchy(t)
+	s := kernelSensor(t, Config{MaxCgroups: 8})
+	dir := diskDir(t)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			l := newLeaf(t, h, "")
+			a := start(t, l.dir, "burn:1ms", "write:"+dir+"/churn:65536")
+			if i%3 == 0 {
+				_ = h.Move("/", a.cmd.Process.Pid) // it may have ended
+			}
+			a.end()
+			l.remove(t)
+		}
+	}()
+	prev := look(t, s)
+	for range 100 {
+		time.Sleep(5 * time.Millisecond)
+		sn := look(t, s)
+		noneWentBack(t, prev, sn)
+		prev = sn
+	}
+	close(stop)
+	<-done
+	if prev.busy() == 0 || prev.Overflow.cpu() == 0 {
+		t.Errorf("busy %v, overflow %v: not much of a test", prev.busy(), prev.Overflow.cpu())
+	}
+}
+
+func noneWentBack(t *testing.T, prev, now *Snapshot) {
+	t.Helper()
+	check := func(name string, a, b Usage) {
+		for p := range a.OnCPU {
+			if b.OnCPU[p] < a.OnCPU[p] {
+				t.Errorf("%s: CPU went from %v to %v", name, a.OnCPU[p], b.OnCPU[p])
+			}
+		}
+		if b.Switches < a.Switches || b.Read < a.Read || b.Written < a.Written {
+			t.Errorf("%s: went from %+v to %+v", name, a, b)
+		}
+	}
+	for id, a := range prev.Cgroups {
+		if b, ok := now.Cgroups[id]; ok {
+			check("a cgroup", a, b)
+		} else if id == cgroup.Root {
+			t.Error("the root is gone")
+		}
+	}
+	check("overflow", prev.Overflow, now.Overflow)
+	for p := range prev.Idle {
+		if now.Idle[p] < prev.Idle[p] {
+			t.Errorf("idle went from %v to %v", prev.Idle[p], now.Idle[p])
+		}
+	}
+	if now.At <= prev.At {
+		t.Errorf("time went from %v to %v", prev.At, now.At)
+	}
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	kernelSensor(t, Config{}) // what the runtime opens once and keeps
+	before := descriptors(t)
+	for range 3 {
+		s, err := openKernel(mustDefaults(t, Config{}))
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Log(time.Since(t0))
-		t.Logf("%+v", sn)
+		if _, err := s.Snapshot(); err != nil {
+			t.Fatal(err)
+		}
+		var ids []ebpf.ProgramID
+		for _, p := range s.probes {
+			info, err := p.prog.Info()
+			if err != nil {
+				t.Fatal(err)
+			}
+			id, ok := info.ID()
+			if !ok {
+				t.Fatal("a program without an id")
+			}
+			ids = append(ids, id)
+		}
+		if len(ids) != 5 {
+			t.Fatalf("%d programs", len(ids))
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range ids {
+			gone(t, id)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("closed again: %v", err)
+		}
+	}
+	if after := descriptors(t); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
+
+// gone waits for the kernel to free a program, which it does a little later.
+func gone(t *testing.T, id ebpf.ProgramID) {
+	t.Helper()
+	for range 1000 {
+		p, err := ebpf.NewProgramFromID(id)
+		if errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		if err == nil {
+			_ = p.Close()
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Errorf("program %d is still loaded", id)
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(fds)
+}
+
+func mustDefaults(t *testing.T, c Config) Config {
+	t.Helper()
+	c, err := c.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestProbesKnowTheirCost(t *testing.T) {
+	s := kernelSensor(t, Config{})
+	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stats.Close()
+	time.Sleep(50 * time.Millisecond)
+	look(t, s)
+	names := map[string]Probe{}
+	for _, p := range look(t, s).Probes {
+		names[p.Name] = p
+	}
+	for _, name := range []string{"sched_switch", "look", "task_io"} {
+		if p := names[name]; p.Runs == 0 || p.Time == 0 {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+}
+
+// The kernel may refuse batches; one by one gives the same.
+func TestOneByOne(t *testing.T) {
+	h := hierarchy(t)
+	s, err := openKernel(mustDefaults(t, Config{}))
+	if err != nil {
+		t.Skip(err) // TestBurnerMatchesRusage says whether that may be
+	}
+	defer s.Close()
+	l := newLeaf(t, h, "")
+	start(t, l.dir, "burn:10ms").end()
+	batch := look(t, s).Cgroups[l.id]
+	s.usages.singly = true
+	if single := look(t, s).Cgroups[l.id]; single.cpu() != batch.cpu() || single.cpu() == 0 {
+		t.Errorf("in a batch %v, one by one %v", batch, single)
 	}
 }

@@ -3,6 +3,7 @@ package sensor
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Config says where the kernel's files are and how much to keep.
@@ -43,9 +44,46 @@ func Open(c Config) (Sensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	k, err := openKernel(c)
-	if err == nil {
-		return k, nil
+	var missed []string
+	var errs []error
+	for _, o := range []struct {
+		source Source
+		loss   string
+		open   func(Config) (Sensor, error)
+	}{
+		{EBPF, "exact figures", func(c Config) (Sensor, error) { return orNil(openKernel(c)) }},
+		{Cgroup, "figures per cgroup", func(c Config) (Sensor, error) { return orNil(openFiles(c)) }},
+		{Procfs, "any figures", func(c Config) (Sensor, error) { return orNil(openProcfs(c)) }},
+	} {
+		if c.Force != "" && c.Force != o.source {
+			continue
+		}
+		s, err := o.open(c)
+		if err == nil {
+			return &named{s, append(missed, s.Missing()...)}, nil
+		}
+		missed = append(missed, o.loss+": "+err.Error())
+		errs = append(errs, fmt.Errorf("%s: %w", o.source, err))
 	}
-	return nil, errors.Join(err)
+	if len(errs) == 0 {
+		return nil, fmt.Errorf("sensor: no source %q; there are %s, %s and %s", c.Force, EBPF, Cgroup, Procfs)
+	}
+	return nil, fmt.Errorf("sensor: %w", errors.Join(errs...))
 }
+
+// orNil keeps a nil pointer from becoming a Sensor that is not nil.
+func orNil[T Sensor](s T, err error) (Sensor, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// named is a sensor that also knows what kept it from being a better one.
+type named struct {
+	Sensor
+	missed []string
+}
+
+// Missing implements Sensor.
+func (n *named) Missing() []string { return slices.Clone(n.missed) }

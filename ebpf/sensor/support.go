@@ -106,9 +106,3 @@ func bootTime() (time.Duration, error) {
 	}
 	return time.Duration(ts.Nano()), nil
 }
-
-// programName is the name as the C source has it.
-func programName(p *ebpf.Program) string {
-	name, _, _ := strings.Cut(strings.TrimPrefix(p.String(), "Tracing("), ")")
-	return name
-}
