@@ -80,8 +80,14 @@ func newCtlCommand(use string, session *ctl.Session) *cobra.Command {
 	return c
 }
 
-// version is the module's version as the build stamped it.
+// buildVersion is set by the linker in builds that know better than the module.
+var buildVersion string
+
+// version is what this program was built from.
 func version() string {
+	if buildVersion != "" {
+		return buildVersion
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(devel)"

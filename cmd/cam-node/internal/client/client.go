@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -35,9 +36,6 @@ const (
 
 // Patience is how long one answer may take.
 const Patience = 5 * time.Second
-
-// answerLimit bounds an answer: an hour at 1 s of 100 accounts is some 30 MB.
-const answerLimit = 64 << 20
 
 // Find chooses the socket: the flag, $CAM_SOCKET, ./var/cam.sock where it is
 // there and belongs to root or the caller, or the installed node's.
@@ -86,7 +84,6 @@ func Open(socket string) (*Client, error) {
 	// passthrough keeps the path out of URL parsing; the socket's permissions
 	// and the kernel's peer credentials stand for TLS.
 	c.conn, err = grpc.NewClient("passthrough:///node", grpc.WithContextDialer(dialer), grpc.WithAuthority("localhost"),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerLimit)),
 		grpc.WithNoProxy(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return nil, fmt.Errorf("preparing the connection to %s: %w", socket, err)
@@ -102,16 +99,23 @@ func (c *Client) Close() error { return c.conn.Close() }
 // Socket is the path as the user knows it.
 func (c *Client) Socket() string { return c.socket }
 
-// UnreachableError says that no node answered. It is what exit code 3 stands
-// for.
+// UnreachableError says that no node answered, or that it cannot now. It is
+// what exit code 3 stands for.
 type UnreachableError struct {
 	Socket string
-	Err    error
+	// Err is why there is no connection.
+	Err error
+	// Message is what the node itself said, where there is a connection.
+	Message string
 }
 
 func (e *UnreachableError) Error() string {
 	const start = "start one with `make run` or `systemctl start cam-node`, or name its socket with --socket or $" + EnvSocket
 	switch {
+	case e.Message != "":
+		return fmt.Sprintf("the node at %s says: %s", e.Socket, e.Message)
+	case errors.Is(e.Err, errClosed):
+		return fmt.Sprintf("the node at %s %v: see its log", e.Socket, e.Err)
 	case errors.Is(e.Err, context.DeadlineExceeded):
 		return fmt.Sprintf("the node at %s did not answer within %s: see its log", e.Socket, Patience)
 	case errors.Is(e.Err, syscall.EINVAL):
@@ -124,6 +128,8 @@ func (e *UnreachableError) Error() string {
 
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
+var errClosed = errors.New("closed the connection")
+
 // PermissionError says that the node, or its socket, refused the caller.
 type PermissionError struct {
 	Socket string
@@ -134,7 +140,7 @@ func (e *PermissionError) Error() string {
 	if errors.Is(e.Err, fs.ErrPermission) {
 		return fmt.Sprintf("permission denied at %s: members of group cam may read (`sudo usermod -aG cam $USER`, then log in again), group cam-admin and root may administer", e.Socket)
 	}
-	return fmt.Sprintf("the node refused: %s (group cam reads; group cam-admin and root outside agents administer)", status.Convert(e.Err).Message())
+	return "the node refused: " + status.Convert(e.Err).Message()
 }
 
 func (e *PermissionError) Unwrap() error { return e.Err }
@@ -152,14 +158,16 @@ func (c *Client) Explain(err error) error {
 	switch s.Code() {
 	case codes.Unavailable:
 		switch {
-		case dial == nil:
-			return &UnreachableError{c.socket, errors.New("it closed the connection")}
 		case errors.Is(dial, fs.ErrPermission):
 			return &PermissionError{c.socket, dial}
+		case dial != nil:
+			return &UnreachableError{Socket: c.socket, Err: dial}
+		case fromTransport(s.Message()):
+			return &UnreachableError{Socket: c.socket, Err: errClosed}
 		}
-		return &UnreachableError{c.socket, dial}
+		return &UnreachableError{Socket: c.socket, Message: s.Message()}
 	case codes.DeadlineExceeded:
-		return &UnreachableError{c.socket, context.DeadlineExceeded}
+		return &UnreachableError{Socket: c.socket, Err: context.DeadlineExceeded}
 	case codes.Canceled:
 		return context.Canceled
 	case codes.PermissionDenied, codes.Unauthenticated:
@@ -174,7 +182,18 @@ func (c *Client) Explain(err error) error {
 // it only when it stops.
 func (c *Client) Ended(err error) error {
 	if errors.Is(err, io.EOF) {
-		return &UnreachableError{c.socket, errors.New("it stopped")}
+		return &UnreachableError{Socket: c.socket, Err: errClosed}
 	}
 	return c.Explain(err)
+}
+
+// fromTransport tells the messages of gRPC's own client from those of the node
+// (internal/transport/http2_client.go): both have code Unavailable.
+func fromTransport(message string) bool {
+	for _, start := range []string{"error reading from server", "connection error", "transport", "closing transport", "keepalive", "the connection is"} {
+		if strings.HasPrefix(message, start) {
+			return true
+		}
+	}
+	return false
 }

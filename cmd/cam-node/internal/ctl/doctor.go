@@ -64,9 +64,17 @@ func (s *Session) diagnose(ctx context.Context) (diagnosis, error) {
 	d := diagnosis{Socket: c.Socket()}
 	r, err := c.Operator.Status(ctx, &camv1.StatusRequest{})
 	if err != nil {
+		err = c.Explain(err)
 		m := survey.Machine{Procfs: "/proc", Sysfs: "/sys", Socket: c.Socket(), UID: os.Getuid()}
+		var (
+			away   *client.UnreachableError
+			denied *client.PermissionError
+		)
+		if errors.As(err, &away) && away.Message != "" || errors.As(err, &denied) {
+			m.Refusal = err.Error()
+		}
 		d.Findings = m.Look()
-		return d, c.Explain(err)
+		return d, err
 	}
 	d.Reachable, d.Version = true, r.GetVersion()
 	if t := r.GetStarted(); t != nil {
@@ -105,7 +113,7 @@ func (s *Session) writeDiagnosis(d diagnosis) error {
 		}
 		b.WriteString("\n\n")
 	} else {
-		b.WriteString("no answer from the node; what can be seen of the machine from here:\n\n")
+		b.WriteString("the node does not tell; what can be seen of the machine from here:\n\n")
 	}
 	width := 0
 	for _, f := range d.Findings {

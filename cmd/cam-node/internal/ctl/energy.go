@@ -49,7 +49,7 @@ disk. A day is written 1d or 24h.`,
 	}
 	s.jsonFlag(c)
 	c.Flags().Var(&since, "since", "how far back: 10m, 24h, 7d")
-	c.Flags().Var(&step, "step", "width of a point (default: the node chooses)")
+	c.Flags().Var(&step, "step", "width of a point (default: about a hundred points)")
 	c.Flags().StringSliceVar(&agents, "agent", nil, "only this agent; may be repeated")
 	_ = c.RegisterFlagCompletionFunc("agent", s.completeAgents)
 	s.zoneFlag(c, &zone)
@@ -66,6 +66,9 @@ func (s *Session) history(ctx context.Context, since, step time.Duration, agents
 	defer func() { _ = c.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, client.Patience)
 	defer cancel()
+	if step == 0 {
+		step = report.Step(since)
+	}
 	series, err := c.Operator.Series(ctx, &camv1.SeriesRequest{
 		Since: durationpb.New(since), Step: durationpb.New(step), Accounts: agents,
 	})

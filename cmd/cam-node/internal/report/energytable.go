@@ -21,20 +21,20 @@ func WriteEnergy(w io.Writer, h History, all bool, s Style) error {
 	t := text.Table{Columns: []text.Column{
 		{Title: "ACCOUNT"}, {Title: "JOULES", Right: true}, {Title: "MEAN", Right: true},
 		{Title: "SHARE", Right: true, Drop: 1}, {Title: "CPU-TIME", Right: true, Drop: 2},
-		{Title: "J/CPU-S", Right: true, Drop: 3}, {Title: "WATTS OVER TIME", Drop: 4},
+		{Title: "J/CPU-S", Right: true, Drop: 4}, {Title: "WATTS OVER TIME", Drop: 3}, {Title: "MAX", Right: true, Drop: 5},
 	}}
 	starts := h.starts()
 	for _, a := range h.Accounts {
 		values := a.Watts(starts)
-		row := []string{text.Clean(a.Name), text.Absent, text.Absent, text.Absent, "", "", ""}
+		row := []string{text.Clean(a.Name), text.Absent, text.Absent, text.Absent, "", "", "", ""}
 		if len(a.Sources) > 0 {
 			row[1] = text.Joules(a.Microjoules)
 			row[2] = text.Watts(a.MeanMicrowatts)
-			row[3] = text.Percent(a.Share)
-			row[6] = s.Charset.Sparkline(values, sparkCells, highest(values))
-			if top := highest(values); top > 0 {
-				row[6] += " max " + text.Watts(top*1e6)
+			if all {
+				row[3] = text.Percent(a.Share)
 			}
+			row[6] = s.Charset.Sparkline(values, sparkCells, highest(values))
+			row[7] = text.Watts(highest(values) * 1e6)
 		}
 		if a.Kind != Idle && a.Kind != Unattributed {
 			row[4] = cpuTime(a.CPUNanoseconds)
@@ -58,11 +58,7 @@ func WriteEnergy(w io.Writer, h History, all bool, s Style) error {
 	case h.Zone == "":
 		b.WriteString("energy    not metered on this node\n")
 	default:
-		fmt.Fprintf(&b, "energy    zone %s: %s", text.Clean(h.Zone), h.label(m))
-		if len(m.Notes) > 0 {
-			fmt.Fprintf(&b, " (%s)", text.Clean(strings.Join(m.Notes, "; ")))
-		}
-		b.WriteByte('\n')
+		fmt.Fprintf(&b, "energy    zone %s: %s\n", text.Clean(h.Zone), h.label(m))
 		if all {
 			fmt.Fprintf(&b, "together  %s = %s\n", text.Joules(h.Microjoules), text.WattHours(h.Microjoules))
 		}
@@ -99,10 +95,13 @@ func (h History) label(m Metering) string {
 	}
 	now := strings.Join(m.Sources, "+")
 	then := strings.Join(h.Sources, "+")
-	if now == then {
-		return m.Label()
+	if now != then {
+		return SourceLabel(then)
 	}
-	return SourceLabel(then)
+	if len(m.Notes) > 0 {
+		return m.Label() + " (" + text.Clean(strings.Join(m.Notes, "; ")) + ")"
+	}
+	return m.Label()
 }
 
 // starts are the beginnings of all steps, in order.

@@ -163,3 +163,20 @@ func (a AccountHistory) Watts(starts []time.Time) []float64 {
 func (h History) Has(name string) bool {
 	return slices.ContainsFunc(h.Accounts, func(a AccountHistory) bool { return a.Name == name })
 }
+
+// Step is the width of a point that divides a window into at most 120 of
+// them, a round time: enough for a curve, and far from the most that the node
+// answers with.
+func Step(window time.Duration) time.Duration {
+	const most = 120
+	for _, step := range []time.Duration{
+		time.Second, 5 * time.Second, 10 * time.Second, 15 * time.Second, 30 * time.Second,
+		time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute,
+		time.Hour, 2 * time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour,
+	} {
+		if window <= most*step {
+			return step
+		}
+	}
+	return 7 * 24 * time.Hour
+}

@@ -33,7 +33,9 @@ type Machine struct {
 	Procfs string // /proc
 	Sysfs  string // /sys
 	Socket string
-	UID    int
+	// Refusal is what the node, or its socket, said; empty for no answer.
+	Refusal string
+	UID     int
 }
 
 // Look examines the machine. It changes nothing and needs no rights.
@@ -148,6 +150,9 @@ func (m Machine) user() Finding {
 
 func (m Machine) socket() Finding {
 	const name = "socket"
+	if m.Refusal != "" {
+		return Finding{name, Failed, m.Refusal, ""}
+	}
 	info, err := os.Stat(m.Socket)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

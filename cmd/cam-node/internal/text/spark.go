@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Charset is what the reader's terminal can draw.
+// Charset is what the reader's terminal can draw: Unicode or ASCII.
 type Charset struct {
 	// Levels are the steps of a bar, lowest first; Levels[0] draws nothing.
 	Levels []string

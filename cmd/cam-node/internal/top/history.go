@@ -22,6 +22,8 @@ const (
 // there was nothing.
 type history struct {
 	length int
+	// behind is how many of the latest values are not shown, while paused.
+	behind int
 	curves map[curve][]float64
 }
 
@@ -85,9 +87,10 @@ func empty(values []float64) bool {
 	return true
 }
 
-// last returns the latest n values of a curve.
+// last returns the latest n values of a curve that are to be shown.
 func (h *history) last(c curve, n int) []float64 {
 	v := h.curves[c]
+	v = v[:max(0, len(v)-h.behind)]
 	return v[max(0, len(v)-n):]
 }
 

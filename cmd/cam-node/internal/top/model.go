@@ -84,6 +84,7 @@ type model struct {
 	count         int
 
 	latest report.Observation // what is shown
+	newest report.Observation // another one while paused
 	zone   string
 	past   history
 }
@@ -125,22 +126,22 @@ func (m *model) take(e event) {
 	m.lost = e.lost
 	if e.lost != nil {
 		m.past.gap()
+	} else {
+		m.count++
+		m.past.add(e.observation)
+		m.newest = e.observation
+	}
+	if m.paused {
+		m.past.behind++
 		return
 	}
-	m.count++
-	m.past.add(e.observation)
-	if !m.paused {
-		m.show(e.observation)
-	}
+	m.show(m.newest)
 }
 
 func (m *model) show(o report.Observation) {
 	m.latest = o
-	names := report.ZoneNames(o.Zones)
-	switch {
-	case slices.Contains(names, m.options.Zone):
-		m.zone = m.options.Zone
-	default:
+	m.zone = m.options.Zone
+	if names := report.ZoneNames(o.Zones); !slices.Contains(names, m.zone) {
 		m.zone = report.PrimaryZone(names)
 	}
 }
@@ -161,6 +162,10 @@ func (m *model) key(key string) tea.Cmd {
 		m.options.Sort = report.ByName
 	case " ", "p":
 		m.paused = !m.paused
+		if !m.paused {
+			m.past.behind = 0
+			m.show(m.newest)
+		}
 	case "z":
 		if names := report.ZoneNames(m.latest.Zones); len(names) > 0 {
 			m.zone = names[(slices.Index(names, m.zone)+1)%len(names)]
