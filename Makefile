@@ -3,9 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOOS_ARCHES := amd64 arm64
-LDFLAGS := -s -w -X main.buildVersion=$(VERSION)
+LDFLAGS := -s -w
 GOTOOL := go tool -modfile=tools.mod
 STATE ?= ./var
 # Coverage of hand-written code must not sink below this.

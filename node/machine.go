@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,16 +17,22 @@ import (
 )
 
 // newLauncher chooses how agents get a cgroup: systemd's scopes where systemd
-// runs, directories of our own elsewhere.
-func newLauncher(h *cgroup.Hierarchy, slice string) (agent.Launcher, error) {
-	if systemd.Booted() {
-		return agent.Scopes{}, nil
+// runs and the node is root, directories of our own elsewhere. An ordinary
+// user may have a delegated cgroup; there the agents lie below the node's own.
+func newLauncher(h *cgroup.Hierarchy, slice, procfs string) (agent.Launcher, error) {
+	if systemd.Booted() && os.Geteuid() == 0 {
+		return agent.Scopes{Unit: slice}, nil
 	}
-	l := agent.Leaves{Cgroups: h, Slice: "/" + slice}
-	if err := l.Probe(); err != nil {
-		return nil, err
+	l, err := agent.OpenLeaves(h, "/"+slice)
+	if err == nil {
+		return l, nil
 	}
-	return l, nil
+	if own, ownErr := cgroup.Of(procfs, os.Getpid()); ownErr == nil && own != "/" {
+		if l, ownErr = agent.OpenLeaves(h, own+"/"+slice); ownErr == nil {
+			return l, nil
+		}
+	}
+	return nil, fmt.Errorf("%w; run the node as root, or in a cgroup delegated to you (systemd-run --user --scope -p Delegate=yes …)", err)
 }
 
 func sensorNote(s sensor.Source) string {

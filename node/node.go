@@ -19,6 +19,7 @@ import (
 	"github.com/cam-os/edge/ebpf/sensor"
 	"github.com/cam-os/edge/energy"
 	"github.com/cam-os/edge/node/agent"
+	"github.com/cam-os/edge/node/coarse"
 	"github.com/cam-os/edge/node/ledger"
 	"github.com/cam-os/edge/node/observe"
 	"github.com/cam-os/edge/store"
@@ -45,6 +46,7 @@ type Node struct {
 	paths    map[cgroup.ID]string
 	failures atomic.Uint64
 
+	coarse *coarse.Stepper
 	latest atomic.Pointer[observe.Observation]
 	mu     sync.Mutex
 	subs   map[chan *observe.Observation]struct{}
@@ -57,7 +59,7 @@ func Open(cfg Config, version string, log *slog.Logger) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, version: version, log: log, started: time.Now(),
+		cfg: cfg, version: version, log: log, started: time.Now(), coarse: &coarse.Stepper{},
 		paths: make(map[cgroup.ID]string), subs: make(map[chan *observe.Observation]struct{}),
 	}
 	if err := n.open(); err != nil {
@@ -86,7 +88,7 @@ func (n *Node) open() (err error) {
 	if n.cgroups, err = cgroup.Open(n.cfg.Path.Cgroup); err != nil {
 		n.cgroups = nil
 		n.missing = append(n.missing, fmt.Sprintf("agents: %v", err))
-	} else if n.launcher, err = newLauncher(n.cgroups, n.cfg.Agents.Slice); err != nil {
+	} else if n.launcher, err = newLauncher(n.cgroups, n.cfg.Agents.Slice, n.cfg.Path.Procfs); err != nil {
 		n.missing = append(n.missing, fmt.Sprintf("starting agents: %v", err))
 	}
 	if n.registry, err = agent.Open(n.cfg.Agents, n.cgroups, n.launcher, earlier); err != nil {
@@ -221,6 +223,7 @@ func (n *Node) publish(o *observe.Observation) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.latest.Store(o)
+	n.coarse.Step(o)
 	for ch := range n.subs {
 		select {
 		case <-ch:
@@ -233,14 +236,9 @@ func (n *Node) publish(o *observe.Observation) {
 // AgentOf returns the agent that a cgroup path belongs to.
 func (n *Node) AgentOf(path string) (string, bool) { return n.registry.AgentOf(path) }
 
-// StartAgent makes a cgroup for a new agent and moves pid into it.
-func (n *Node) StartAgent(ctx context.Context, name string, pid int) (string, error) {
-	path, err := n.registry.Start(ctx, name, pid)
-	if err == nil {
-		n.log.Info("agent started", "agent", name, "cgroup", path, "pid", pid)
-	}
-	return path, err
-}
+// Coarse is what may be shown to those who may not see everything; all faces
+// share it.
+func (n *Node) Coarse() *coarse.Stepper { return n.coarse }
 
 // Close ends everything that Open began. Agents go on: they are not the
 // node's children.

@@ -119,8 +119,12 @@ func serve(ctx context.Context, n *node.Node, cfg node.Config, log *slog.Logger)
 	if err != nil {
 		return err
 	}
-	server := api.NewServer(api.Config{Node: n, Log: log, Procfs: cfg.Path.Procfs})
-	group.Add(func() error { return server.Serve(listener) }, func(error) { server.Stop() })
+	server, err := api.NewServer(api.Config{Node: n, Coarse: n.Coarse(), Log: log})
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	serving, stopServing := context.WithCancel(ctx)
+	group.Add(func() error { return server.Serve(serving, listener) }, func(error) { stopServing() })
 
 	if cfg.Metrics.Address != "" {
 		latest, err := n.MetricsSource(cfg.Metrics)

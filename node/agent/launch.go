@@ -9,37 +9,33 @@ import (
 	"github.com/cam-os/edge/systemd"
 )
 
-// Leaves is the Launcher of a machine without systemd: it makes and removes
-// cgroup directories of its own, and touches no others.
+// Leaves is the Launcher of a machine without systemd, or of a delegated
+// cgroup: it makes and removes cgroup directories of its own, and touches no
+// others.
 type Leaves struct {
-	Cgroups *cgroup.Hierarchy
-	// Slice is the path that all leaves are below.
-	Slice string
+	cgroups *cgroup.Hierarchy
+	slice   string
 }
 
-// Probe says whether leaves can be made: it makes the slice.
-func (l Leaves) Probe() error {
-	if err := l.Cgroups.Create(l.Slice); err != nil {
-		return fmt.Errorf("%w: %w; run the node as root, or with a delegated cgroup", ErrUnsupported, err)
+// OpenLeaves makes the cgroup that all leaves are below, or says why it can't.
+func OpenLeaves(h *cgroup.Hierarchy, slice string) (*Leaves, error) {
+	if err := h.Create(slice); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
-	return nil
+	return &Leaves{cgroups: h, slice: slice}, nil
 }
 
-// Close removes the slice when nothing is left in it.
-func (l Leaves) Close() error {
-	if children, err := l.Cgroups.Children(l.Slice); err == nil && len(children) == 0 {
-		return l.Cgroups.Remove(l.Slice)
-	}
-	return nil
-}
+// Slice implements Launcher.
+func (l *Leaves) Slice() string { return l.slice }
 
 // Start implements Launcher.
-func (l Leaves) Start(_ context.Context, agent, slice string, pid int) (string, error) {
-	p := "/" + slice + "/" + scopeName(agent)
-	if err := l.Cgroups.Create(p); err != nil {
+func (l *Leaves) Start(_ context.Context, agent string, pid int) (string, error) {
+	p := l.slice + "/" + scopeName(agent)
+	// The slice may have been removed by another node that ended.
+	if err := errors.Join(l.cgroups.Create(l.slice), l.cgroups.Create(p)); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
-	if err := l.Cgroups.Move(p, pid); err != nil {
+	if err := l.cgroups.Move(p, pid); err != nil {
 		return "", errors.Join(fmt.Errorf("cannot move process %d into %s: %w", pid, p, err), l.Reap(p))
 	}
 	return p, nil
@@ -47,8 +43,8 @@ func (l Leaves) Start(_ context.Context, agent, slice string, pid int) (string, 
 
 // Reap implements Launcher: it removes the cgroup and what the agent made
 // below it. The kernel refuses where a process is left.
-func (l Leaves) Reap(p string) error {
-	children, err := l.Cgroups.Children(p)
+func (l *Leaves) Reap(p string) error {
+	children, err := l.cgroups.Children(p)
 	if err != nil {
 		return err
 	}
@@ -57,15 +53,26 @@ func (l Leaves) Reap(p string) error {
 			return err
 		}
 	}
-	return l.Cgroups.Remove(p)
+	return l.cgroups.Remove(p)
 }
 
-// Scopes is the Launcher of a machine with systemd.
-type Scopes struct{}
+// Close removes the slice when nothing is left in it.
+func (l *Leaves) Close() error {
+	if children, err := l.cgroups.Children(l.slice); err == nil && len(children) == 0 {
+		return l.cgroups.Remove(l.slice)
+	}
+	return nil
+}
+
+// Scopes is the Launcher of a machine with systemd: Unit is the slice.
+type Scopes struct{ Unit string }
+
+// Slice implements Launcher.
+func (s Scopes) Slice() string { return "/" + s.Unit }
 
 // Start implements Launcher.
-func (Scopes) Start(ctx context.Context, agent, slice string, pid int) (string, error) {
-	p, err := systemd.StartScope(ctx, scopeName(agent), slice, "CAM-OS agent "+agent, uint32(pid)) // #nosec G115 -- a pid of the kernel
+func (s Scopes) Start(ctx context.Context, agent string, pid int) (string, error) {
+	p, err := systemd.StartScope(ctx, scopeName(agent), s.Unit, "CAM-OS agent "+agent, uint32(pid)) // #nosec G115 -- a pid of the kernel
 	if errors.Is(err, systemd.ErrUnitExists) {
 		return "", fmt.Errorf("%w: %w", ErrNameTaken, err)
 	}

@@ -16,8 +16,10 @@ import (
 
 // Launcher makes a cgroup for an agent and moves a process into it.
 type Launcher interface {
+	// Slice is the path of the cgroup that all agents are made in.
+	Slice() string
 	// Start returns the path of the new cgroup below the cgroup2 root.
-	Start(ctx context.Context, agent, slice string, pid int) (string, error)
+	Start(ctx context.Context, agent string, pid int) (string, error)
 	// Reap removes a cgroup that Start made, once no process is left in it. It
 	// is a no-op where the service manager does that.
 	Reap(path string) error
@@ -29,6 +31,7 @@ type Registry struct {
 	cfg      Config
 	cgroups  *cgroup.Hierarchy
 	launcher Launcher
+	slice    string
 
 	mu      sync.RWMutex
 	entries map[string]*entry
@@ -51,7 +54,10 @@ func Open(cfg Config, h *cgroup.Hierarchy, l Launcher, earlier []observe.Agent) 
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	r := &Registry{cfg: cfg, cgroups: h, launcher: l, entries: make(map[string]*entry)}
+	r := &Registry{cfg: cfg, cgroups: h, launcher: l, slice: "/" + cfg.Slice, entries: make(map[string]*entry)}
+	if l != nil {
+		r.slice = l.Slice()
+	}
 	for _, a := range earlier {
 		if ValidateName(a.Name) != nil {
 			continue
@@ -80,9 +86,9 @@ func (r *Registry) Refresh() error {
 	defer r.mu.Unlock()
 	r.tick++
 	var errs []error
-	scopes, err := r.cgroups.Children("/" + r.cfg.Slice)
+	scopes, err := r.cgroups.Children(r.slice)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, fmt.Errorf("cannot list agents below %s: %w", r.cfg.Slice, err))
+		errs = append(errs, fmt.Errorf("cannot list agents below %s: %w", r.slice, err))
 	}
 	for _, p := range scopes {
 		name, ok := agentOfScope(path.Base(p))
@@ -136,7 +142,7 @@ func (r *Registry) look(e *entry) {
 
 // owns says whether the node made the entry's cgroup.
 func (r *Registry) owns(e *entry) bool {
-	return !e.known && r.launcher != nil && path.Dir(e.Cgroup) == "/"+r.cfg.Slice
+	return !e.known && r.launcher != nil && path.Dir(e.Cgroup) == r.slice
 }
 
 // Start makes a cgroup for a new agent and moves pid into it.
@@ -166,7 +172,7 @@ func (r *Registry) Start(ctx context.Context, name string, pid int) (string, err
 	if running >= r.cfg.Max {
 		return "", fmt.Errorf("%w: %d are running and agents.max is %d", ErrTooMany, running, r.cfg.Max)
 	}
-	p, err := r.launcher.Start(ctx, name, r.cfg.Slice, pid)
+	p, err := r.launcher.Start(ctx, name, pid)
 	if err != nil {
 		return "", err
 	}
@@ -214,7 +220,7 @@ func (r *Registry) AgentOf(p string) (string, bool) {
 			return name, true
 		}
 		// A scope that appeared since the last Refresh is an agent already.
-		if path.Dir(p) == "/"+r.cfg.Slice {
+		if path.Dir(p) == r.slice {
 			if name, ok := agentOfScope(path.Base(p)); ok {
 				return name, true
 			}

@@ -54,8 +54,8 @@ var families = []family{
 	{"cam_node_power_watts", "Mean power over the latest interval.", []string{"zone", "source"}},
 	{"cam_energy_reading_age_seconds", "Time since the zone's counter last moved.", []string{"zone", "socket", "source"}},
 	{"cam_energy_relative_error_ratio", "Relative standard uncertainty of the zone's readings, 0 when not known.", []string{"zone", "socket", "source"}},
-	{"cam_energy_counter_wraps_total", "Counter wraps seen and corrected.", []string{"zone", "socket", "source"}},
-	{"cam_energy_counter_resets_total", "Times that a counter went back and it was no wrap.", []string{"zone", "socket", "source"}},
+	{"cam_energy_wraps_total", "Counter wraps seen and corrected.", []string{"zone", "socket", "source"}},
+	{"cam_energy_resets_total", "Times that a counter went back and it was no wrap.", []string{"zone", "socket", "source"}},
 	{"cam_energy_reading_faults_total", "Readings that failed or were refused as implausible.", []string{"zone", "socket", "source"}},
 	{"cam_observation_time_seconds", "When the figures were measured, Unix time.", nil},
 	{"cam_observation_interval_seconds", "Length of the latest interval.", nil},
@@ -197,8 +197,8 @@ func (s sink) zones(zones []ledger.ZoneAccount) {
 		t.idlePower += z.IdlePower
 		s.gauge("cam_energy_reading_age_seconds", z.Reading.Age.Round(time.Millisecond).Seconds(), zone, socket, source)
 		s.gauge("cam_energy_relative_error_ratio", z.Reading.Error, zone, socket, source)
-		s.counter("cam_energy_counter_wraps_total", float64(z.Reading.Wraps), zone, socket, source)
-		s.counter("cam_energy_counter_resets_total", float64(z.Reading.Resets), zone, socket, source)
+		s.counter("cam_energy_wraps_total", float64(z.Reading.Wraps), zone, socket, source)
+		s.counter("cam_energy_resets_total", float64(z.Reading.Resets), zone, socket, source)
 		s.counter("cam_energy_reading_faults_total", float64(z.Reading.Faults), zone, socket, source)
 	}
 	for k, t := range sums {
