@@ -19,7 +19,7 @@ var floors = [][]string{
 	{"node/api/cam"},
 	{"node/api", "node/metrics"},
 	{"node"},
-	{"cmd", "bench"},
+	{"cmd", "bench", "packaging"},
 }
 
 func floorOf(pkg string) int {

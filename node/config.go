@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -118,6 +119,9 @@ func tidy(err error) error {
 	for _, m := range te.Errors {
 		if before, _, ok := bytes.Cut([]byte(m), []byte(" not found in type ")); ok {
 			m = string(bytes.Replace(before, []byte("field "), []byte("unknown key "), 1))
+		}
+		if before, ok := strings.CutSuffix(m, " into time.Duration"); ok {
+			m = before + ": want a duration with its unit, such as 1s or 500ms"
 		}
 		errs = append(errs, errors.New(m))
 	}

@@ -45,7 +45,8 @@ func TestConfigMistakesAreNamed(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"unknown key":      {"interval: 1s\nintervall: 2s\n", "line 2: unknown key intervall"},
 		"unknown nested":   {"agents:\n  sliced: x\n", "line 2: unknown key sliced"},
-		"wrong unit":       {"interval: 5\n", "interval 5ns: want 100ms to 1m"},
+		"wrong unit":       {"interval: 5\n", "line 1: cannot unmarshal !!int `5`: want a duration with its unit"},
+		"too often":        {"interval: 5ms\n", "interval 5ms: want 100ms to 1m"},
 		"not a duration":   {"interval: fast\n", "line 1"},
 		"not YAML":         {"a: [\n", "line"},
 		"two documents":    {"interval: 1s\n---\ninterval: 2s\n", "more than one"},

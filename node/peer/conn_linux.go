@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -71,7 +72,7 @@ type conn struct {
 
 	// proven is closed once the peer has shown that it holds the connection.
 	proven  chan struct{}
-	losing  sync.Once
+	refusal atomic.Pointer[Refusal] // why the identity was lost: for good
 	closing sync.Once
 	closed  chan struct{}
 }
@@ -92,11 +93,11 @@ func (c *conn) Read(b []byte) (int, error) {
 		return 0, nil
 	}
 	n, oobn, flags, _, err := c.unix.ReadMsgUnix(b, c.oob)
+	if errors.Is(err, io.EOF) || err == nil && n == 0 {
+		return 0, io.EOF // bare, as readers expect it
+	}
 	if err != nil {
 		return 0, err
-	}
-	if n == 0 {
-		return 0, io.EOF
 	}
 	if flags&unix.MSG_CTRUNC != 0 {
 		return 0, c.lose(refuse(Passed, "process %d sent descriptors", c.peer.PID))
@@ -131,6 +132,9 @@ func writer(oob []byte) (int, error) {
 // check says whether the peer still is who it was, and closes the connection
 // when not.
 func (c *conn) check(ctx context.Context) error {
+	if r := c.refusal.Load(); r != nil {
+		return r
+	}
 	select {
 	case <-c.proven:
 	default:
@@ -161,21 +165,23 @@ const proofTime = 5 * time.Second
 // every further call is refused, and the refusal can still be sent.
 const lastWords = 200 * time.Millisecond
 
-// lose counts why the identity went, once, and closes the connection.
+// lose notes and counts why the identity went, and closes the connection. It
+// returns the first reason.
 func (c *conn) lose(r *Refusal) *Refusal {
-	c.losing.Do(func() {
-		select {
-		case <-c.closed: // an ordinary end
-			return
-		default:
-		}
-		c.lost(r.Reason)
-		if r.Reason == Exited || r.Reason == Passed {
-			_ = c.Close()
-			return
-		}
+	if !c.refusal.CompareAndSwap(nil, r) {
+		return c.refusal.Load()
+	}
+	select {
+	case <-c.closed: // an ordinary end
+		return r
+	default:
+	}
+	c.lost(r.Reason)
+	if r.Reason == Exited || r.Reason == Passed {
+		_ = c.Close()
+	} else {
 		time.AfterFunc(lastWords, func() { _ = c.Close() })
-	})
+	}
 	return r
 }
 
@@ -183,8 +189,8 @@ func (c *conn) lose(r *Refusal) *Refusal {
 func (c *conn) Close() error {
 	err := net.ErrClosed
 	c.closing.Do(func() {
-		close(c.closed)
 		err = c.Conn.Close()
+		close(c.closed)
 		if c.peer != nil {
 			c.peer.release()
 		}

@@ -78,11 +78,11 @@ func hold(fd int, accepted time.Duration, noPidfd bool) (_ *process, err error) 
 // its number was its own while it was read.
 func (p *process) look(accepted time.Duration, noPidfd bool) error {
 	dir := "/proc/" + strconv.Itoa(p.PID)
-	stat, err := os.ReadFile(dir + "/stat")
+	stat, err := os.ReadFile(dir + "/stat") // #nosec G304 -- a number below /proc
 	if err != nil {
 		return p.unreadable(err)
 	}
-	if p.cgroup, err = os.Open(dir + "/cgroup"); err != nil {
+	if p.cgroup, err = os.Open(dir + "/cgroup"); err != nil { // #nosec G304 -- as above
 		return p.unreadable(err)
 	}
 	state, start, err := startTime(stat)
@@ -124,14 +124,13 @@ func (p *process) readCgroup() (string, error) {
 		return "", refuse(Exited, "the connection is closed")
 	}
 	n := 0
-	var readErr error
-	err = rc.Read(func(fd uintptr) bool {
-		n, readErr = unix.Pread(int(fd), buf[:], 0) // #nosec G115 -- a descriptor
+	if rc.Read(func(fd uintptr) bool {
+		n, err = unix.Pread(int(fd), buf[:], 0) // #nosec G115 -- a descriptor
 		return true
-	})
-	switch err = errors.Join(err, readErr); {
-	case errors.Is(err, os.ErrClosed):
+	}) != nil {
 		return "", refuse(Exited, "the connection is closed")
+	}
+	switch {
 	case errors.Is(err, unix.ESRCH):
 		return "", refuse(Exited, "process %d has exited", p.PID)
 	case err != nil:
