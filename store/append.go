@@ -67,7 +67,15 @@ func (s *Store) pend(h head, values []Value) {
 		c = &cell{}
 		s.pending[k] = c
 	}
+	before := len(c.values)
 	c.add(h, values)
+	s.pendingValues += len(c.values) - before
+	for s.pendingValues > maxPendingValues && len(s.pending) > 1 {
+		oldest := s.pendingKeys()[0]
+		s.pendingValues -= len(s.pending[oldest].values)
+		delete(s.pending, oldest)
+		s.dropped++
+	}
 }
 
 // pendingKeys returns the minutes that wait, oldest first.

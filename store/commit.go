@@ -9,6 +9,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/cam-os/edge/store/internal/storepb"
 )
@@ -19,6 +20,9 @@ const (
 	// fewer pages than the bucket's branches and leaves.
 	fileAfter = 10
 	fileBytes = 8 << 10
+	// maxPendingValues bounds the minutes that wait while they cannot be
+	// filed: five hours of 55 accounts, some 6 MB.
+	maxPendingValues = 16_000
 )
 
 func bootKey(boot uint32) []byte { return binary.BigEndian.AppendUint32(nil, boot) }
@@ -43,21 +47,16 @@ func (s *Store) commit() error {
 	if suspect != nil && suspect.db == s.db {
 		err = suspect.err
 	} else if err = s.reopen(); err == nil {
-		err = s.write()
+		err = s.write(true)
 	}
+	var waiting error // why minutes were not filed, though the commit was made
 	if s.db != nil && full(err) {
-		// Deleting needs little room, and the next transaction has what it
-		// freed.
-		if e := s.makeRoom(); e != nil {
-			err = errors.Join(err, e)
-		} else {
-			err = s.write()
-		}
+		err, waiting = s.writeFull(err)
 	}
 	var corrupt *CorruptError
 	if errors.As(err, &corrupt) {
 		if err = s.replaceCorrupt(corrupt); err == nil {
-			err = s.write()
+			err = s.write(true)
 		}
 	}
 	if err != nil {
@@ -67,9 +66,28 @@ func (s *Store) commit() error {
 	}
 	s.dirty = false
 	s.stats.Commits++
-	s.restored()
+	if s.restored(); waiting != nil {
+		s.degrade(fmt.Errorf("minutes wait in the ledger's commit: %w; free room on the device of %s", waiting, s.cfg.Dir))
+	}
 	s.releasePages()
 	return nil
+}
+
+// writeFull commits although the file cannot grow. At the cap the oldest
+// points make room. On a full device nothing is given up while it can be
+// helped: minutes wait in the state, which needs pages that are free already.
+func (s *Store) writeFull(why error) (err, waiting error) {
+	if errors.Is(why, bolterrors.ErrMaxSizeReached) || s.pendingValues > maxPendingValues/2 {
+		if err := s.makeRoom(); err != nil {
+			why = errors.Join(why, err)
+		} else if err := s.write(true); err == nil || !full(err) {
+			return err, nil
+		}
+	}
+	if err := s.write(false); err != nil {
+		return errors.Join(why, err), nil
+	}
+	return nil, why
 }
 
 // reopen gets a database that can be written, where there is none.
@@ -103,17 +121,19 @@ type outcome struct {
 	offset                  int64
 }
 
-// write commits the state, and files minutes when it is time.
-func (s *Store) write() error {
+// write commits the state, and files minutes when it is time and file allows.
+func (s *Store) write(file bool) error {
 	out := outcome{minutes: s.minutes, hours: s.hours, dropped: s.dropped, offset: s.filedBoot}
 	before := s.db.Stats()
 	s.db.MaxSize = int(s.usable())
 	err := guard(s.path, func() error {
 		return s.db.Update(func(tx *bolt.Tx) error {
-			s.preallocate(tx.Size())
+			if file {
+				s.preallocate(tx.Size())
+			}
 			keys := s.pendingKeys()
 			rest := keys
-			if s.fileNow(keys) {
+			if file && s.fileNow(keys) {
 				rest = nil
 				for _, k := range keys {
 					if k == s.current {
@@ -154,6 +174,7 @@ func (s *Store) write() error {
 		return err
 	}
 	for _, k := range out.filed {
+		s.pendingValues -= len(s.pending[k].values)
 		delete(s.pending, k)
 	}
 	s.minutes, s.hours, s.dropped, s.filedBoot = out.minutes, out.hours, out.dropped, out.offset

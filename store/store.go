@@ -37,25 +37,26 @@ type Store struct {
 	opened sync.RWMutex
 	db     *bolt.DB // nil while degraded
 
-	mu         sync.Mutex
-	id         storeID
-	boot       uint32 // ordinal of this boot
-	bootID     string
-	offset     int64 // latest plausible wall clock minus CLOCK_BOOTTIME
-	filedBoot  int64 // the offset that the boots bucket has; 0 none
-	generation uint64
-	ledger     *storepb.Ledger
-	recovered  bool // ledger came from an earlier run
-	pending    map[key]*cell
-	current    key // of the latest point
-	minutes    uint64
-	hours      uint64
-	dropped    uint64
-	ring       ring
-	live       live
-	lastCommit time.Time // or attempt
-	dirty      bool      // something was appended since the last commit
-	closed     bool
+	mu            sync.Mutex
+	id            storeID
+	boot          uint32 // ordinal of this boot
+	bootID        string
+	offset        int64 // latest plausible wall clock minus CLOCK_BOOTTIME
+	filedBoot     int64 // the offset that the boots bucket has; 0 none
+	generation    uint64
+	ledger        *storepb.Ledger
+	recovered     bool // ledger came from an earlier run
+	pending       map[key]*cell
+	pendingValues int
+	current       key // of the latest point
+	minutes       uint64
+	hours         uint64
+	dropped       uint64
+	ring          ring
+	live          live
+	lastCommit    time.Time // or attempt
+	dirty         bool      // something was appended since the last commit
+	closed        bool
 
 	suspect atomic.Pointer[suspicion]
 	damaged atomic.Uint64 // points that did not decode

@@ -1,7 +1,7 @@
 package store
 
 import (
-	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -12,7 +12,22 @@ var pkg0 = Zone{Name: "package", Socket: 0, Source: "rapl"}
 
 func testConfig(t *testing.T) Config {
 	t.Helper()
-	return Config{Dir: t.TempDir(), LiveDir: t.TempDir(), BootID: "boot-1", LockTimeout: 50 * time.Millisecond}
+	return Config{Dir: t.TempDir(), LiveDir: memoryDir(t), BootID: "boot-1", LockTimeout: 50 * time.Millisecond}
+}
+
+// memoryDir is a directory of the test's own in a tmpfs, or where tests have
+// theirs.
+func memoryDir(t *testing.T) string {
+	t.Helper()
+	if !onTmpfs("/dev/shm") {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "cam-store-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func mustOpen(t *testing.T, cfg Config) *Store {
@@ -66,5 +81,4 @@ func TestLedgerSurvives(t *testing.T) {
 	if diff := cmp.Diff(ledgerOf(100), l); diff != "" {
 		t.Fatal(diff)
 	}
-	fmt.Printf("%+v\n", s.Stats())
 }
