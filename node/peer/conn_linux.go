@@ -49,7 +49,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	return &conn{
-		Conn: c, unix: c, accepted: at, oob: make([]byte, oobSize),
+		Conn: c, unix: c, accepted: at, oob: make([]byte, oobSize), patience: proofTime,
 		proven: make(chan struct{}), closed: make(chan struct{}),
 	}, nil
 }
@@ -62,6 +62,7 @@ type conn struct {
 	net.Conn
 	unix     *net.UnixConn
 	accepted time.Duration // CLOCK_BOOTTIME
+	patience time.Duration // for a proof
 	oob      []byte
 	read     int
 
@@ -144,7 +145,7 @@ func (c *conn) check(ctx context.Context) error {
 			return refuse(Exited, "the connection is closed")
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(proofTime):
+		case <-time.After(c.patience):
 			return c.lose(refuse(Unproven, "process %d did not show that the connection is its own", c.peer.PID))
 		}
 	}

@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+	grpcpeer "google.golang.org/grpc/peer"
 )
 
 func open(cfg Config, path string) (*Credentials, net.Listener, error) {
@@ -344,10 +346,34 @@ func TestUnproven(t *testing.T) {
 			t.Fatalf("early data proves: %v", err)
 		}
 	}
+	if _, err := FromContext(grpcpeer.NewContext(t.Context(), &grpcpeer.Peer{AuthInfo: id})); err != nil {
+		t.Error(err)
+	}
 	must(t, p.do("write late"))
 	_, err = c.Read(b)
 	must(t, err)
 	must(t, short())
+}
+
+func TestSilent(t *testing.T) {
+	p := run(t, "")
+	dir := folder(t)
+	creds, l, err := open(Config{NoPeerPidfd: true}, filepath.Join(dir, "node"))
+	must(t, err)
+	defer l.Close()
+	must(t, p.do("connect %s", filepath.Join(dir, "node")))
+	raw, err := l.Accept()
+	must(t, err)
+	defer raw.Close()
+	raw.(*conn).patience = time.Millisecond
+	_, info, err := creds.ServerHandshake(raw)
+	must(t, err)
+	c := connected{creds: creds, Conn: raw, Identity: info.(*Identity)}
+	c.refused(t, Unproven)
+	if err := c.Check(t.Context()); !strings.Contains(err.Error(), fmt.Sprint(p.cmd.Process.Pid)) {
+		t.Error(err)
+	}
+	c.closes(t)
 }
 
 func TestMainThreadExited(t *testing.T) {

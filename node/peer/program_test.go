@@ -31,12 +31,18 @@ func TestMain(m *testing.M) {
 	case "client":
 		obey()
 	case "reuse":
-		if err := reuse(); err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
+		report(reuse())
+	case "foreign":
+		report(foreign())
 	}
 	os.Exit(0)
+}
+
+func report(err error) {
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
 }
 
 // obey reads one command a line and answers each with a line.

@@ -1,9 +1,11 @@
 package peer
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,19 +34,44 @@ func TestReuse(t *testing.T) {
 	}
 }
 
+// A node in namespaces of its own refuses who is outside of them.
+func TestForeign(t *testing.T) {
+	needRoot(t)
+	outside, err := cgroup2()
+	if err != nil {
+		t.Skip(err)
+	}
+	inside, _ := leaf(t)
+	dir := folder(t)
+	d, err := os.Open(inside)
+	must(t, err)
+	defer d.Close()
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
+	cmd.Env = append(os.Environ(), programEnv+"=foreign", "DIR="+dir, "OUTSIDE="+outside)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWCGROUP,
+		UseCgroupFD: true, CgroupFD: int(d.Fd()), Pdeathsig: syscall.SIGKILL,
+	}
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	text := bufio.NewReader(out)
+	line, err := text.ReadString('\n')
+	if err != nil || line != "ready\n" {
+		t.Fatal(line, err)
+	}
+	c, err := dial(filepath.Join(dir, "node"))
+	must(t, err)
+	defer c.Close()
+	rest, _ := io.ReadAll(text)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%s%v", rest, err)
+	}
+}
+
 // reuse is the first process of the namespace.
 func reuse() error {
-	if os.Getpid() != 1 {
-		return errors.New("not in a pid namespace of its own")
-	}
-	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
-		return err
-	}
-	// Still the host's /proc, which knows other numbers.
-	if _, err := New(Config{}); err == nil {
-		return errors.New("a /proc of another pid namespace was accepted")
-	}
-	if err := syscall.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+	if err := settle(); err != nil {
 		return err
 	}
 	for _, f := range []func(string) error{reusedBeforeAccept, reusedAfterAccept, goneBeforeAccept} {
@@ -203,4 +230,60 @@ func goneBeforeAccept(dir string) error {
 		return nil
 	}
 	return wantReason(err, Exited)
+}
+
+// settle gives the first process of a pid namespace a /proc to it.
+func settle() error {
+	if os.Getpid() != 1 {
+		return errors.New("not in a pid namespace of its own")
+	}
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	// Still the host's /proc, which knows other numbers.
+	if _, err := New(Config{}); err == nil {
+		return errors.New("a /proc of another pid namespace was accepted")
+	}
+	if err := syscall.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return err
+	}
+	return nil
+}
+
+// foreign serves one process of another pid namespace and one of another cgroup
+// namespace.
+func foreign() error {
+	if err := settle(); err != nil {
+		return err
+	}
+	s, l, err := open(Config{}, filepath.Join(os.Getenv("DIR"), "node"))
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	fmt.Println("ready")
+	handshake := func() error {
+		raw, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		defer raw.Close()
+		_, _, err = s.ServerHandshake(raw)
+		return wantReason(err, Foreign)
+	}
+	if err := handshake(); err != nil {
+		return fmt.Errorf("pid namespace: %w", err)
+	}
+	p, err := start(os.Getenv("OUTSIDE"))
+	if err != nil {
+		return err
+	}
+	defer p.end()
+	if err := p.do("connect %s", filepath.Join(os.Getenv("DIR"), "node")); err != nil {
+		return err
+	}
+	if err := handshake(); err != nil {
+		return fmt.Errorf("cgroup namespace: %w", err)
+	}
+	return nil
 }
