@@ -151,6 +151,7 @@ func TestTreeLosesNothing(t *testing.T) {
 		if err != nil || len(missing) > 0 {
 			t.Fatal(missing, err)
 		}
+		defer meter.Close()
 		read := func() Reading {
 			readings := meter.Read(Activity{At: m.now})
 			if len(readings) != 1 {
@@ -237,5 +238,38 @@ func TestSourceOfSysfs(t *testing.T) {
 	d.elapsed, d.zone.Name = 10*time.Millisecond, DRAM
 	if got := d.uncertainty(false); got < 0.14 || got > 0.15 {
 		t.Errorf("uncertainty of 10 ms of DRAM %v", got)
+	}
+}
+
+// A tree that changes its nature under a zone is not the same counter.
+func TestExchangedTree(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(powercapDir, "intel-rapl:0")
+	if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for file, text := range map[string]string{"name": "package-0\n", "energy_uj": "900\n", "max_energy_range_uj": "65532610987\n"} {
+		if err := os.WriteFile(filepath.Join(root, dir, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	zone, err := os.OpenRoot(filepath.Join(root, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapl := &domain{id: "package-0", zone: Zone{Name: Package, Source: RAPL}, dir: dir, root: zone}
+	rapl.limit = defaultLimit
+	rapl.take(800, 0, 0)
+	p := &powercap{sysfs: root, domains: []*domain{rapl}}
+	defer p.close()
+	for _, at := range []time.Duration{time.Second, 2 * time.Second} {
+		for _, r := range p.read(at, 0) {
+			if r.Zone.Source == RAPL && (r.Total != 0 || r.State != Lost) {
+				t.Errorf("files were taken for RAPL: %+v", r)
+			}
+		}
+	}
+	if len(p.domains) != 2 || p.domains[1].zone.Source != Simulated || !p.domains[1].known {
+		t.Error("the simulated zone was not adopted beside it")
 	}
 }

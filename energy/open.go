@@ -75,4 +75,7 @@ func (m *meter) Read(a Activity) []Reading {
 }
 
 // Close implements Meter.
-func (m *meter) Close() error { return nil }
+func (m *meter) Close() error {
+	m.powercap.close()
+	return nil
+}

@@ -1,28 +1,15 @@
 package energy
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path"
 	"slices"
 	"strings"
 	"time"
 )
-
-// Names of zones.
-const (
-	Package = "package"
-	Core    = "core"
-	Uncore  = "uncore"
-	DRAM    = "dram"
-	Psys    = "psys"
-)
-
-var zoneNames = []string{Package, Core, Uncore, DRAM, Psys}
 
 const (
 	powercapDir = "class/powercap"
@@ -45,11 +32,13 @@ const (
 // intel_rapl_common.c gives the names), which AMD processors fill too, or of a
 // directory tree of the same shape.
 type powercap struct {
-	sysfs    string
-	amd      bool // the processor is AMD's
-	domains  []*domain
-	scanned  time.Duration
-	anyFault bool // look for moved zones at the next reading
+	sysfs   string
+	amd     bool // the processor is AMD's
+	domains []*domain
+	scanned time.Duration
+	listing string // the directories of the last scan
+	lost    bool   // a zone is lost: see whether the directories changed
+	lostNow bool   // it was not lost before: scan
 }
 
 // domain is one energy_uj file. It is known by the names of its zone and its
@@ -57,15 +46,10 @@ type powercap struct {
 type domain struct {
 	id     string // "package-0/dram"
 	zone   Zone
-	dir    string // below the sysfs root; "" while it is gone
-	reason string // why it cannot be read; "" if it can
+	dir    string   // below the sysfs root
+	root   *os.Root // the same; nil while it is gone. Renewed by each scan.
+	reason string   // why it cannot be read; "" if it can
 	counter
-}
-
-// found is a zone directory seen by a scan.
-type found struct {
-	dir, id string
-	zone    Zone
 }
 
 // scan looks for zones and says what could not be read.
@@ -76,23 +60,23 @@ func (p *powercap) scan() (missing []string) {
 		return []string{fmt.Sprintf("energy: %v: mount sysfs there or correct the path", err)}
 	}
 	defer root.Close()
-	list, err := zoneDirs(root)
+	list, listing, err := zoneDirs(root)
+	p.listing = listing
 	if err != nil {
 		p.lose("the powercap tree is gone")
 		return []string{fmt.Sprintf("energy: no powercap zones (%v): load the module intel_rapl_msr; in a virtual machine there is none, and a model or the simulator stands in", err)}
 	}
 	seen := map[*domain]bool{}
 	for _, f := range list {
-		if d := p.adopt(root, f); d != nil {
-			seen[d] = true
-			if d.reason != "" {
-				missing = append(missing, "energy: "+d.reason)
-			}
+		d := p.adopt(root, f)
+		seen[d] = true
+		if d.reason != "" {
+			missing = append(missing, "energy: "+d.reason)
 		}
 	}
 	for _, d := range p.domains {
-		if !seen[d] && d.dir != "" {
-			d.dir, d.gone = "", true
+		if !seen[d] {
+			d.leave("the zone is gone")
 		}
 	}
 	if len(list) == 0 {
@@ -101,8 +85,7 @@ func (p *powercap) scan() (missing []string) {
 	return missing
 }
 
-// adopt makes f known, or finds what it is known as. It returns nil if a zone
-// that was found earlier in this order is the same counter.
+// adopt makes f known, or finds what it is known as.
 func (p *powercap) adopt(root *os.Root, f found) *domain {
 	file := path.Join(f.dir, "energy_uj")
 	_, source, err := readCounter(root, file)
@@ -118,29 +101,48 @@ func (p *powercap) adopt(root *os.Root, f found) *domain {
 		i = len(p.domains) - 1
 	}
 	d := p.domains[i]
-	d.reason = ""
+	d.enter(root, f.dir)
 	if err != nil {
 		d.reason = explain(err, path.Join(p.sysfs, file))
 	}
-	if d.dir != f.dir {
-		if d.dir != "" && d.known {
-			d.gone = true // it moved: registered anew
-		}
-		d.dir = f.dir
-	}
-	d.learnRange(root)
 	return d
+}
+
+// enter binds the domain to a directory. If it is another one than before, the
+// zone was registered anew.
+func (d *domain) enter(root *os.Root, dir string) {
+	zone, err := root.OpenRoot(dir)
+	if err != nil {
+		d.leave(err.Error())
+		return
+	}
+	if d.root != nil {
+		before, _ := d.root.Stat(".")
+		after, _ := zone.Stat(".")
+		d.gone = d.gone || !os.SameFile(before, after)
+		_ = d.root.Close()
+	}
+	d.root, d.dir, d.reason = zone, dir, ""
+	d.learnRange()
+}
+
+// leave marks the zone as gone.
+func (d *domain) leave(reason string) {
+	if d.root != nil {
+		_ = d.root.Close()
+	}
+	d.root, d.gone, d.reason = nil, true, reason
 }
 
 // learnRange reads what bounds the counter. A value that was good stays when
 // the file no longer is.
-func (d *domain) learnRange(root *os.Root) {
-	if v, _, err := readCounter(root, path.Join(d.dir, "max_energy_range_uj")); err == nil && v > 0 {
+func (d *domain) learnRange() {
+	if v, _, err := readCounter(d.root, "max_energy_range_uj"); err == nil && v > 0 {
 		d.span = v
 	}
 	rated := Microjoules(0) // µW here
 	for _, n := range []string{"0", "1", "2"} {
-		if v, _, err := readCounter(root, path.Join(d.dir, "constraint_"+n+"_max_power_uw")); err == nil {
+		if v, _, err := readCounter(d.root, "constraint_"+n+"_max_power_uw"); err == nil {
 			rated = max(rated, v)
 		}
 	}
@@ -157,135 +159,57 @@ func (d *domain) learnRange(root *os.Root) {
 // lose marks every zone as gone.
 func (p *powercap) lose(reason string) {
 	for _, d := range p.domains {
-		d.dir, d.gone, d.reason = "", true, reason
+		d.leave(reason)
 	}
-}
-
-// zoneDirs lists the zones of a tree: intel-rapl before others, and the MMIO
-// interface, which shows the same counters again, last. Of several directories
-// for one counter only the first is returned.
-func zoneDirs(root *os.Root) ([]found, error) {
-	entries, err := fs.ReadDir(root.FS(), powercapDir)
-	if err != nil {
-		return nil, err
-	}
-	names := map[string]string{} // directory → content of name
-	var dirs []string
-	for _, e := range entries {
-		dir := e.Name()
-		if !strings.Contains(dir, ":") {
-			continue // a control type
-		}
-		text, err := readShort(root, path.Join(powercapDir, dir, "name"))
-		if err != nil {
-			continue // going away; the next scan tells
-		}
-		names[dir] = strings.TrimSpace(text)
-		dirs = append(dirs, dir)
-	}
-	slices.SortFunc(dirs, func(a, b string) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(strings.Count(a, ":"), strings.Count(b, ":")), cmp.Compare(a, b))
-	})
-	var list []found
-	for _, dir := range dirs {
-		f, ok := identify(dir, names)
-		same := func(other found) bool { return other.id == f.id }
-		if ok && !slices.ContainsFunc(list, same) {
-			list = append(list, f)
-		}
-	}
-	return list, nil
-}
-
-func rank(dir string) int {
-	controlType, _, _ := strings.Cut(dir, ":")
-	switch {
-	case controlType == "intel-rapl":
-		return 0
-	case strings.HasSuffix(controlType, "-mmio"):
-		return 2
-	}
-	return 1
-}
-
-// identify derives a zone from its name and its parent's: package-N,
-// package-N-die-M (a part of package N), psys and psys-N (registered for the
-// one package that can read it, and about the whole platform), and core,
-// uncore and dram below a package.
-func identify(dir string, names map[string]string) (found, bool) {
-	name := names[dir]
-	f := found{dir: path.Join(powercapDir, dir), id: name}
-	if rest, ok := strings.CutPrefix(name, "package-"); ok {
-		socket, ok := socketOf(rest)
-		f.zone = Zone{Name: Package, Socket: socket}
-		return f, ok
-	}
-	if name == Psys || strings.HasPrefix(name, "psys-") {
-		f.zone = Zone{Name: Psys, Socket: AllSockets}
-		return f, true
-	}
-	if !slices.Contains(zoneNames, name) {
-		return f, false
-	}
-	above := names[dir[:strings.LastIndex(dir, ":")]]
-	rest, ok := strings.CutPrefix(above, "package-")
-	if !ok {
-		return f, false
-	}
-	socket, ok := socketOf(rest)
-	f.id = above + "/" + name
-	f.zone = Zone{Name: name, Socket: socket}
-	return f, ok
-}
-
-// socketOf reads N of "N" or "N-die-M".
-func socketOf(s string) (int, bool) {
-	number, _, _ := strings.Cut(s, "-die-")
-	n, err := parseCounter([]byte(number))
-	if err != nil || n > math.MaxInt16 {
-		return 0, false
-	}
-	return int(n), true // #nosec G115 -- checked above
 }
 
 // read takes a look at every zone.
 func (p *powercap) read(at, suspended time.Duration) []Reading {
-	if p.anyFault || at-p.scanned >= rescan || at < p.scanned {
+	if p.lostNow || at-p.scanned >= rescan || at < p.scanned || p.lost && p.changed() {
 		p.scan()
-		p.scanned, p.anyFault = at, false
+		p.scanned = at
 	}
-	root, err := os.OpenRoot(p.sysfs)
-	if err == nil {
-		defer root.Close()
-	}
+	p.lost, p.lostNow = false, false
 	for _, d := range p.domains {
-		p.look(root, d, at, suspended)
+		p.look(d, at, suspended)
 	}
 	return p.readings(at)
 }
 
-func (p *powercap) look(root *os.Root, d *domain, at, suspended time.Duration) {
-	if root == nil || d.dir == "" {
-		p.anyFault = true
-		d.gone = true
-		d.refuse(cmp.Or(d.reason, "the zone is gone"))
+// changed reports whether zones came or went since the last scan; cheaper than
+// a scan.
+func (p *powercap) changed() bool {
+	root, err := os.OpenRoot(p.sysfs)
+	if err != nil {
+		return p.listing != ""
+	}
+	defer root.Close()
+	names, err := listZones(root)
+	return err != nil && p.listing != "" || strings.Join(names, " ") != p.listing
+}
+
+func (p *powercap) look(d *domain, at, suspended time.Duration) {
+	if d.root == nil {
+		p.lost = true
+		d.refuse(d.reason)
 		return
 	}
-	file := path.Join(d.dir, "energy_uj")
-	value, source, err := readCounter(root, file)
-	switch {
-	case err != nil:
-		p.anyFault = p.anyFault || errors.Is(err, fs.ErrNotExist)
-		d.reason = explain(err, path.Join(p.sysfs, file))
-		d.refuse(d.reason)
-	case source != d.zone.Source:
-		p.anyFault = true
-		d.refuse("the tree behind the zone was exchanged")
-	default:
-		d.reason = ""
-		d.take(value, at, suspended)
+	value, source, err := readCounter(d.root, "energy_uj")
+	if err == nil && source != d.zone.Source {
+		err = fs.ErrNotExist // the tree behind the zone was exchanged
 	}
+	if err != nil {
+		p.lost, p.lostNow = true, p.lostNow || d.reason == ""
+		d.reason = explain(err, path.Join(p.sysfs, d.dir, "energy_uj"))
+		d.refuse(d.reason)
+		return
+	}
+	d.reason = ""
+	d.take(value, at, suspended)
 }
+
+// close lets go of the tree.
+func (p *powercap) close() { p.lose("the meter is closed") }
 
 // explain puts a failure to read into words, with the remedy.
 func explain(err error, file string) string {

@@ -168,8 +168,7 @@ func TestSuspended(t *testing.T) {
 	}
 }
 
-// What looks like sysfs and is none is simulated; the kernel's own is not.
-// This machine may have no RAPL, so its sysfs stands behind one zone by a link.
+// The kernel's own sysfs is never simulated, with RAPL or without.
 func TestSource(t *testing.T) {
 	m, missing := open(t, energy.Config{Sysfs: "/sys"})
 	a := at(1)
@@ -246,5 +245,13 @@ func TestConfig(t *testing.T) {
 		if _, _, err := energy.Open(c.config); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v", c.config, err)
 		}
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	m, _ := open(b, energy.Config{Sysfs: plant(b, "xeon-2s.txtar")})
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		m.Read(at(i))
 	}
 }

@@ -14,6 +14,7 @@ package simulator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -103,7 +104,17 @@ func New(c Config, now time.Duration) (*Simulator, error) {
 	if s.tree, err = newTree(c); err != nil {
 		return nil, err
 	}
-	return s, s.tree.write(s.truth)
+	if err := s.tree.write(s.truth); err != nil {
+		return nil, errors.Join(err, s.tree.close())
+	}
+	return s, nil
+}
+
+// Close lets another simulator have the root. The tree stays as it is.
+func (s *Simulator) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tree.close()
 }
 
 // Step measures the work since the last step and adds its energy to the
@@ -163,7 +174,7 @@ func (s *Simulator) advance(w work, now time.Duration) {
 	own := map[string]int64{Other: difference(w.total, s.last.total)}
 	for _, cgroup := range slices.Sorted(maps.Keys(w.cgroups)) {
 		u, before := w.cgroups[cgroup], s.last.cgroups[cgroup]
-		if before.inode != u.inode {
+		if before.inode != u.inode || before.micro > u.micro {
 			before = usage{} // it was made since the last step
 		}
 		d := difference(u.micro, before.micro)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/cam-os/edge/energy"
 	"github.com/cam-os/edge/energy/simulator"
+	"go.yaml.in/yaml/v3"
 )
 
 // leaf makes a cgroup of our own and removes it at the end.
@@ -88,6 +90,7 @@ func TestMeterReadsTheTruth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer sim.Close()
 	meter, missing, err := energy.Open(energy.Config{Sysfs: root})
 	if err != nil || len(missing) != 0 {
 		t.Fatal(missing, err)
@@ -178,6 +181,34 @@ func TestMeterReadsTheTruth(t *testing.T) {
 	}
 }
 
+// The configuration is written in YAML, and what a key is called stays.
+func TestConfigIsYAML(t *testing.T) {
+	text := `
+root: /run/cam/sys
+range_joules: 1000
+start_joules: 990
+sockets:
+  - {idle_watts: 8, core: true, dram_watts: 2}
+loads:
+  - {cgroup: /cam.slice/*, watts: 12.5, socket: 0}
+other_watts: 3
+`
+	var c simulator.Config
+	decoder := yaml.NewDecoder(strings.NewReader(text))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&c); err != nil {
+		t.Fatal(err)
+	}
+	want := simulator.Config{
+		Root: "/run/cam/sys", RangeJoules: 1000, StartJoules: 990, OtherWatts: 3,
+		Sockets: []simulator.Socket{{IdleWatts: 8, Core: true, DRAMWatts: 2}},
+		Loads:   []simulator.Load{{Cgroup: "/cam.slice/*", Watts: 12.5}},
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("%+v, want %+v", c, want)
+	}
+}
+
 // fakeCgroups lets a test say what was worked.
 func fakeCgroups(t *testing.T, micro map[string]uint64) string {
 	t.Helper()
@@ -218,6 +249,7 @@ func TestNestedGoneAndReturnedCgroups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer sim.Close()
 	now := time.Duration(0)
 	step := func() {
 		t.Helper()
@@ -244,7 +276,7 @@ func TestNestedGoneAndReturnedCgroups(t *testing.T) {
 	expect("gone", 5000, 400, 400)
 
 	work(t, dir, map[string]uint64{".": 2200, "s": 1300, "s/a": 60})
-	step() // another a, with another inode, worked 60
+	step() // another a worked 60
 	expect("returned", 5600, 480, 400)
 
 	work(t, dir, map[string]uint64{"s": 1400})
@@ -277,6 +309,7 @@ func TestWithoutCgroups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer sim.Close()
 	stat(60)
 	if err := sim.Step(time.Second); err != nil {
 		t.Fatal(err)
@@ -344,7 +377,14 @@ func TestConfigIsChecked(t *testing.T) {
 		t.Error(err)
 	}
 	for range 2 {
-		if _, err := simulator.New(simulator.Config{Root: root}, 0); err != nil {
+		sim, err := simulator.New(simulator.Config{Root: root}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := simulator.New(simulator.Config{Root: root}, 0); err == nil || !strings.Contains(err.Error(), "another simulator drives") {
+			t.Error(err)
+		}
+		if err := sim.Close(); err != nil {
 			t.Error(err)
 		}
 	}

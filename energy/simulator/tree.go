@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"time"
 
 	"github.com/cam-os/edge/energy"
 	"golang.org/x/sys/unix"
@@ -24,23 +23,52 @@ type tree struct {
 	start energy.Microjoules
 	cores []bool
 	drams []bool
+	lock  *os.File // the root directory: one simulator drives it at a time
 }
+
+// take locks the root for this simulator.
+func (t *tree) take() error {
+	if err := os.MkdirAll(t.root, 0o755); err != nil { // #nosec G301 -- as sysfs
+		return fmt.Errorf("simulator: root: %w", err)
+	}
+	dir, err := os.Open(t.root)
+	if err != nil {
+		return fmt.Errorf("simulator: root: %w", err)
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { // #nosec G115 -- a descriptor
+		return errors.Join(fmt.Errorf("simulator: root: another simulator drives %s (%w); end it or name another directory", t.root, err), dir.Close())
+	}
+	t.lock = dir
+	return nil
+}
+
+func (t *tree) close() error { return t.lock.Close() }
 
 // newTree makes the directories and all files that do not change.
 func newTree(c Config) (tree, error) {
 	t := tree{root: c.Root, span: microjoules(c.RangeJoules), start: microjoules(c.StartJoules)}
+	if err := t.take(); err != nil {
+		return t, err
+	}
+	if err := t.build(c); err != nil {
+		return t, errors.Join(err, t.close())
+	}
+	return t, nil
+}
+
+func (t *tree) build(c Config) error {
 	powercap := filepath.Join(c.Root, "class/powercap")
 	if _, err := os.Stat(powercap); err == nil {
 		// Never draw over a tree that is somebody else's.
 		if _, err := os.Stat(filepath.Join(c.Root, truthFile)); err != nil {
-			return t, fmt.Errorf("simulator: root: %s exists and no simulator made it; name another directory", powercap)
+			return fmt.Errorf("simulator: root: %s exists and no simulator made it; name another directory", powercap)
 		}
 		if err := os.RemoveAll(powercap); err != nil {
-			return t, err
+			return err
 		}
 	}
 	if err := os.MkdirAll(powercap, 0o755); err != nil { // #nosec G301 -- as sysfs
-		return t, fmt.Errorf("simulator: root: %w", err)
+		return fmt.Errorf("simulator: root: %w", err)
 	}
 	most := c.OtherWatts
 	for _, l := range c.Loads {
@@ -57,10 +85,10 @@ func newTree(c Config) (tree, error) {
 			errs = append(errs, t.zone(dramName(i), energy.DRAM, microwatts(max(1, s.DRAMWatts))))
 		}
 		if err := errors.Join(errs...); err != nil {
-			return t, fmt.Errorf("simulator: root: %w", err)
+			return fmt.Errorf("simulator: root: %w", err)
 		}
 	}
-	return t, nil
+	return nil
 }
 
 func zoneName(socket int) string { return "intel-rapl:" + strconv.Itoa(socket) }
@@ -129,13 +157,4 @@ func (r *remainder) add(p energy.Microwatts, d, unit uint64) energy.Microjoules 
 	q, rest := bits.Div64((hi+carry)%unit, lo, unit)
 	*r = remainder(rest)
 	return energy.Microjoules(q)
-}
-
-// Boottime is CLOCK_BOOTTIME.
-func Boottime() time.Duration {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
-		return 0 // every Linux since 2.6.39 has it
-	}
-	return time.Duration(t.Nano())
 }
