@@ -50,7 +50,7 @@ func (s *Store) head(p Point) head {
 			at = time.Duration(ts.Nano()) - max(p.Covered, 0)
 		}
 	}
-	at = max(at, 0)
+	at = min(max(at, 0), maxBoottime)
 	wall := wallNanoseconds(p.Start)
 	h := head{boot: s.boot, boottime: at, offset: wall - int64(at), covered: max(p.Covered, 0)}
 	if plausible(wall) {

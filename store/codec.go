@@ -72,8 +72,13 @@ func (c *codec) seal(m proto.Message, compress bool) ([]byte, error) {
 		out = append(out[:sealOverhead], raw...)
 		out[0] = formatRaw
 	}
-	binary.BigEndian.PutUint32(out[1:], crc32.Checksum(out[sealOverhead:], castagnoli))
+	seal(out)
 	return out, nil
+}
+
+// seal writes the checksum of a blob's payload.
+func seal(blob []byte) {
+	binary.BigEndian.PutUint32(blob[1:], crc32.Checksum(blob[sealOverhead:], castagnoli))
 }
 
 // errBlob is wrapped by every error about a blob that does not decode.
@@ -216,3 +221,18 @@ func unpackLedger(p *storepb.Ledger) (Ledger, error) {
 func nanoseconds(d time.Duration) uint64 { return uint64(max(d, 0)) } // #nosec G115 -- not negative
 
 func duration(ns uint64) time.Duration { return time.Duration(min(ns, math.MaxInt64)) } // #nosec G115 -- bounded
+
+// openState opens a State and validates all that is in it.
+func (c *codec) openState(blob []byte) (*storepb.State, error) {
+	state := new(storepb.State)
+	if err := c.open(blob, state); err != nil {
+		return nil, err
+	}
+	if len(state.Store) != len(storeID{}) {
+		return nil, fmt.Errorf("%w: store id of %d bytes", errBlob, len(state.Store))
+	}
+	if _, err := unpackLedger(state.Ledger); err != nil {
+		return nil, err
+	}
+	return state, walkBlock(state.Pending, nil, func(head, []Value) {})
+}

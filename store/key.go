@@ -35,9 +35,11 @@ func parseKey(b []byte) (key, error) {
 func (k key) hour() key { return key{k.boot, k.index / 60} }
 
 const (
-	// maxSeconds bounds the wall clocks that can be stored, about ±285 years
-	// of 1970.
-	maxSeconds = 9_000_000_000
+	// maxSeconds bounds the wall clocks that can be stored, 190 years before
+	// and after 1970, and maxBoottime the uptimes, 95 years: no sum or
+	// difference of the two overflows.
+	maxSeconds  = 6_000_000_000
+	maxBoottime = 3_000_000_000 * time.Second
 	// earliest is when this was written: no right clock is before it.
 	earliest = 1_750_000_000 * int64(time.Second)
 	// latest is 2100: no right clock that this code will see is after it.

@@ -95,14 +95,7 @@ func (l *live) read(c *codec) (*storepb.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	state := new(storepb.State)
-	if err := c.open(blob, state); err != nil {
-		return nil, err
-	}
-	if len(state.Store) != len(storeID{}) {
-		return nil, fmt.Errorf("%w: store id of %d bytes", errBlob, len(state.Store))
-	}
-	return state, nil
+	return c.openState(blob)
 }
 
 // write replaces the copy whole: a reader sees the old or the new one.

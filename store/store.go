@@ -107,16 +107,17 @@ func Open(cfg Config) (*Store, error) {
 func (s *Store) recover() error {
 	var committed *storepb.State
 	known := false // whether the id of the store in Dir is known
-	mkdir := os.MkdirAll(s.cfg.Dir, 0o700)
-	err := mkdir
-	if err == nil {
+	// A file of no bytes was a store; none at all was not, or is no more.
+	fi, err := os.Stat(s.path)
+	emptied := err == nil && fi.Size() == 0
+	if err = os.MkdirAll(s.cfg.Dir, 0o700); err == nil {
 		committed, err = s.openWritable()
 	}
 	var corrupt *CorruptError
 	if errors.As(err, &corrupt) {
 		err = s.replaceCorrupt(corrupt)
 	} else if err == nil {
-		known = true
+		known = !emptied
 	}
 	if err != nil {
 		if refuses(err) {
@@ -146,9 +147,7 @@ func (s *Store) recover() error {
 		s.cfg.Log.Info("store: the live copy is of another store and ignored", "path", s.live.path)
 		copied = nil
 	}
-	if err := s.adopt(committed, copied); err != nil {
-		return err
-	}
+	s.adopt(committed, copied)
 	if s.db == nil || s.db.IsReadOnly() {
 		return nil
 	}
@@ -156,7 +155,7 @@ func (s *Store) recover() error {
 		s.cfg.Log.Warn("store: the database was not made smaller", "error", err)
 		s.stats.LastError = err.Error()
 	}
-	if s.stats.Quarantines > 0 {
+	if s.stats.Quarantines > 0 || emptied {
 		_ = s.commit() // what survived in the live copy is safe again; Stats has the error
 	}
 	return nil
@@ -238,8 +237,8 @@ func (s *Store) readState(db *bolt.DB) (state *storepb.State, err error) {
 		if blob == nil {
 			return nil
 		}
-		state = new(storepb.State)
-		return s.codec.open(blob, state)
+		state, err = s.codec.openState(blob)
+		return err
 	})
 	return state, err
 }
@@ -271,69 +270,39 @@ func (s *Store) replaceCorrupt(corrupt *CorruptError) error {
 	return err
 }
 
-// adopt starts from the newer of the committed state and the live copy.
-func (s *Store) adopt(committed, copied *storepb.State) error {
+// adopt starts from the newer of the committed state and the live copy, both
+// of which were validated when they were read.
+func (s *Store) adopt(committed, copied *storepb.State) {
 	newest, older := committed, copied
 	if copied.GetGeneration() > committed.GetGeneration() {
 		newest, older = copied, committed
 	}
+	s.boot = 1
 	if newest != nil {
-		s.generation = newest.Generation
+		s.generation, s.dropped = newest.Generation, newest.Dropped
 		copy(s.id[:], newest.Store)
-		ledger, err := unpackLedger(newest.Ledger)
-		if err != nil {
-			return &CorruptError{s.path, err}
+		ledger, _ := unpackLedger(newest.Ledger)
+		old, _ := unpackLedger(older.GetLedger())
+		s.stats.Raised = raise(&ledger, old)
+		s.ledger = packLedger(ledger)
+		_ = walkBlock(newest.Pending, nil, s.pend)
+		if s.boot = newest.Boot; newest.BootId != s.bootID {
+			s.boot++
 		}
-		if older != nil {
-			if old, err := unpackLedger(older.Ledger); err == nil {
-				s.stats.Raised = raise(&ledger, old)
-			}
-		}
-		s.ledger, s.recovered = packLedger(ledger), true
-		err = walkBlock(newest.Pending, nil, func(h head, values []Value) {
-			s.pend(h, values)
-		})
-		if err != nil {
-			return &CorruptError{s.path, err}
-		}
-		s.dropped = newest.Dropped
 	}
 	s.minutes, s.hours = committed.GetMinutes(), committed.GetHours()
 	s.dirty = newest != nil && newest == copied
-	switch {
-	case newest == nil:
-		s.boot = 1
-	case newest.BootId == s.bootID:
-		s.boot = newest.Boot
-	default:
-		s.boot = newest.Boot + 1
-	}
 	s.current = key{boot: s.boot}
-	return s.adoptBoot()
-}
-
-// adoptBoot reads what is known of this boot's wall clock.
-func (s *Store) adoptBoot() error {
-	if s.db == nil {
-		return nil
-	}
-	return guard(s.path, func() error {
-		return s.db.View(func(tx *bolt.Tx) error {
-			bucket := tx.Bucket(bucketBoots)
-			if bucket == nil {
-				return nil
-			}
-			blob := bucket.Get(bootKey(s.boot))
-			if blob == nil {
-				return nil
-			}
-			var b storepb.Boot
-			if err := s.codec.open(blob, &b); err != nil {
-				return err
-			}
-			s.offset, s.filedBoot = b.Offset, b.Offset
+	_ = s.read(func(tx *bolt.Tx) error { // a fault is for the next commit to mend
+		bucket := tx.Bucket(bucketBoots)
+		if bucket == nil {
 			return nil
-		})
+		}
+		var b storepb.Boot
+		if blob := bucket.Get(bootKey(s.boot)); blob != nil && s.codec.open(blob, &b) == nil {
+			s.offset, s.filedBoot = b.Offset, b.Offset
+		}
+		return nil
 	})
 }
 
