@@ -124,6 +124,9 @@ func (f *files) Snapshot() (*Snapshot, error) {
 		shares[p] = f.cpus.busy[p] - had[p]
 	}
 	for id, b := range f.sums.cgroups {
+		if !f.sums.listed(b) {
+			continue
+		}
 		if b.parent != 0 {
 			s.Parents[id] = b.parent
 		}

@@ -36,7 +36,25 @@ func supported() error {
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); errors.Is(err, os.ErrNotExist) {
 		return &UnsupportedError{What: "the kernel's BTF", Remedy: "boot a kernel of 5.10 or later with CONFIG_DEBUG_INFO_BTF=y", Err: err}
 	}
+	if !capable(unix.CAP_SYS_ADMIN) && !(capable(unix.CAP_BPF) && capable(unix.CAP_PERFMON)) {
+		return noRights(nil)
+	}
 	return nil
+}
+
+func noRights(err error) error {
+	return &UnsupportedError{What: "CAP_BPF and CAP_PERFMON", Remedy: "run as root, or grant both (AmbientCapabilities= in the unit); kernels before 5.11 also need LimitMEMLOCK=infinity", Err: err}
+}
+
+// capable says whether this thread has a capability. If that cannot be found
+// out, the kernel will say.
+func capable(c int) bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&header, &data[0]) != nil {
+		return true
+	}
+	return data[c/32].Effective&(1<<(c%32)) != 0
 }
 
 // explain turns what the kernel said while loading into what is missing.
@@ -45,7 +63,7 @@ func explain(err error) error {
 	case errors.Is(err, unix.EPERM) && lockedDown():
 		return &UnsupportedError{What: "a kernel that is not locked down to confidentiality", Remedy: "boot with lockdown=integrity", Err: err}
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && !verifier(err):
-		return &UnsupportedError{What: "CAP_BPF and CAP_PERFMON", Remedy: "run as root, or grant both (AmbientCapabilities= in the unit); kernels before 5.11 also need LimitMEMLOCK=infinity", Err: err}
+		return noRights(err)
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, btf.ErrNotFound):
 		return &UnsupportedError{What: "a newer kernel", Remedy: "use 5.10 or later", Err: err}
 	}

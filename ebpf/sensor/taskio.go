@@ -27,8 +27,8 @@ type liveTask struct {
 	Exiting bool    // its bytes are, or are about to be, in the exited account
 }
 
-// settledMap is the kernel's table of bytes that a thread must not be charged
-// for where it exits, because user space has charged them elsewhere.
+// settledMap is the kernel's table of what user space has already charged for
+// a thread, so that the thread's exit charges only the rest.
 type settledMap interface {
 	// settle sets a thread's bytes; first says that none were set before. It
 	// fails when the table is full or the thread's exit came first.
@@ -41,19 +41,21 @@ type settledMap interface {
 // overflow is the account of cgroups that the kernel's map has no room for.
 const overflow cgroup.ID = 0
 
-// taskIO sums, per cgroup, what exited threads did (the kernel's account) and
-// what live ones did (the iterator's), so that each byte is counted once and
-// in the cgroup where it was done, as far as a look can tell: what a thread
-// did between two looks is charged to where the later look finds it.
+// taskIO sums, per cgroup, what looks found that live threads had done since
+// the look before, and what the kernel charged for the rest when they exited:
+// each byte once, in the cgroup where its thread was found or exited.
 //
 // The kernel's account must be read before the iterator runs. A thread that
-// exits in between is then in neither and is counted by the next look, not
-// twice by this one; the high-water mark keeps the figure where it was.
+// exits in between is counted by the next look, not twice by this one.
+//
+// A thread that is not its process's first and calls exec takes over the
+// first's key (fs/exec.c, de_thread); what was charged for it before is then
+// charged again.
 type taskIO struct {
 	kernel settledMap
 	tasks  map[taskKey]*task
-	left   map[cgroup.ID]ioBytes // done there by threads that moved on
-	excess map[cgroup.ID]ioBytes // in the exited account, though charged elsewhere
+	live   map[cgroup.ID]ioBytes // what looks found
+	excess map[cgroup.ID]ioBytes // in the exited account, though looks found it
 	before map[cgroup.ID]ioBytes // in the exited account when the sensor opened
 	high   map[cgroup.ID]ioBytes
 	look   uint64
@@ -61,12 +63,11 @@ type taskIO struct {
 
 type task struct {
 	cgroup   cgroup.ID
-	base     ioBytes // what it had done when it came to this cgroup
-	last     ioBytes
+	last     ioBytes // charged up to here
 	settled  ioBytes // what its exit will leave out, as far as is known
 	previous ioBytes // and what if the last settle came too late
 	written  bool    // an entry for it should be in the kernel's table
-	opening  bool    // known since the sensor opened, and not moved since
+	opening  bool    // as the sensor found it when it opened
 	seen     uint64
 }
 
@@ -74,7 +75,7 @@ func newTaskIO(k settledMap) *taskIO {
 	return &taskIO{
 		kernel: k,
 		tasks:  make(map[taskKey]*task),
-		left:   make(map[cgroup.ID]ioBytes),
+		live:   make(map[cgroup.ID]ioBytes),
 		excess: make(map[cgroup.ID]ioBytes),
 		before: make(map[cgroup.ID]ioBytes),
 		high:   make(map[cgroup.ID]ioBytes),
@@ -88,7 +89,7 @@ func (t *taskIO) open(live []liveTask) {
 		if r.Exiting {
 			continue
 		}
-		k := &task{cgroup: r.Cgroup, base: r.Bytes, last: r.Bytes, opening: true, seen: t.look}
+		k := &task{cgroup: r.Cgroup, last: r.Bytes, opening: true, seen: t.look}
 		t.settle(r.Key, k)
 		t.tasks[r.Key] = k
 	}
@@ -102,8 +103,8 @@ func (t *taskIO) discount(exited map[cgroup.ID]ioBytes) {
 }
 
 func (t *taskIO) settle(key taskKey, k *task) {
-	if t.kernel.settle(key, k.base, !k.written) == nil {
-		k.previous, k.settled, k.written = k.settled, k.base, true
+	if t.kernel.settle(key, k.last, !k.written) == nil {
+		k.previous, k.settled, k.written = k.settled, k.last, true
 	}
 }
 
@@ -115,20 +116,14 @@ func (t *taskIO) update(exited map[cgroup.ID]ioBytes, live []liveTask, full bool
 	for _, r := range live {
 		t.see(r, exited, full)
 	}
-	now := make(map[cgroup.ID]ioBytes)
 	for key, k := range t.tasks {
-		switch k.seen {
-		case t.look:
-			now[k.cgroup] = now[k.cgroup].add(k.last.sub(k.base))
-		case t.look | exiting:
-		default:
+		if k.seen != t.look {
 			t.forget(key, k)
 		}
 	}
 	total := make(map[cgroup.ID]ioBytes, len(exited)+1)
 	sum := func(id cgroup.ID) {
-		b := now[id].add(t.left[id]).add(exited[id]).sub(t.excess[id]).sub(t.before[id])
-		b = b.max(t.high[id])
+		b := exited[id].sub(t.before[id]).add(t.live[id]).sub(t.excess[id]).max(t.high[id])
 		if b != (ioBytes{}) {
 			t.high[id] = b
 		}
@@ -143,56 +138,45 @@ func (t *taskIO) update(exited map[cgroup.ID]ioBytes, live []liveTask, full bool
 	return total
 }
 
-// exiting marks a look at which a thread was there, but on its way out.
-const exiting = 1 << 63
-
 func (t *taskIO) see(r liveTask, exited map[cgroup.ID]ioBytes, full bool) {
 	k := t.tasks[r.Key]
+	if k != nil {
+		k.seen = t.look
+	}
 	if r.Exiting {
-		if k != nil {
-			k.seen = t.look | exiting
-		}
-		return
+		return // its exit charges the rest
 	}
 	if _, ok := exited[r.Cgroup]; !ok {
 		if !full {
-			// It appeared after the account was read. The next look has it.
-			if k != nil {
-				k.seen = t.look
-			}
-			return
+			return // it appeared after the account was read; the next look has it
 		}
 		r.Cgroup = overflow
 	}
 	if k == nil {
-		k = &task{cgroup: r.Cgroup}
+		k = &task{seen: t.look}
 		t.tasks[r.Key] = k
 	}
-	k.seen = t.look
-	if k.cgroup != r.Cgroup {
-		if k.last != k.base {
-			t.left[k.cgroup] = t.left[k.cgroup].add(k.last.sub(k.base))
-			k.base = k.last
-			k.opening = false
-			t.settle(r.Key, k)
-		}
-		k.cgroup = r.Cgroup
+	k.cgroup = r.Cgroup
+	if d := r.Bytes.sub(k.last); d != (ioBytes{}) {
+		t.live[k.cgroup] = t.live[k.cgroup].add(d)
+		k.last = k.last.add(d)
+		k.opening = false
+		t.settle(r.Key, k)
 	}
-	k.last = k.last.max(r.Bytes)
 }
 
-// forget lets a thread go that has exited. What its exit charged to the last
-// cgroup beyond what was done there is noted, so that it is taken off.
+// forget lets a thread go that has exited. What its exit charged although a
+// look had done so is noted, so that it is taken off.
 func (t *taskIO) forget(key taskKey, k *task) {
 	if k.written && t.kernel.unsettle(key) {
 		// The exit came before the entry. When the sensor was opening, what it
 		// charged is discounted already.
 		k.settled = k.previous
 		if k.opening {
-			k.settled = k.base
+			k.settled = k.last
 		}
 	}
-	if x := k.base.sub(k.settled); x != (ioBytes{}) {
+	if x := k.last.sub(k.settled); x != (ioBytes{}) {
 		t.excess[k.cgroup] = t.excess[k.cgroup].add(x)
 	}
 	delete(t.tasks, key)
@@ -200,7 +184,7 @@ func (t *taskIO) forget(key taskKey, k *task) {
 
 // drop forgets a cgroup whose entry was removed from the kernel's account.
 func (t *taskIO) drop(id cgroup.ID) {
-	delete(t.left, id)
+	delete(t.live, id)
 	delete(t.excess, id)
 	delete(t.before, id)
 	delete(t.high, id)

@@ -97,19 +97,24 @@ func (b *branch) grown(now amounts, most time.Duration) amounts {
 	return d
 }
 
+// memory is how many looks a cgroup is remembered that is out of sight.
+const memory = 64
+
 // bury hands the whole of cgroups that are gone to their parents, whose
-// counters keep it, and forgets them one look later.
+// counters keep it.
 func (t *tree) bury() {
 	for id, b := range t.cgroups {
-		switch b.seen {
-		case t.look:
-		case t.look - 1:
+		if b.seen == t.look-1 {
 			if up := t.cgroups[b.parent]; up != nil {
 				up.dead = up.dead.add(b.whole)
 			}
 			b.buried = true
-		default:
+		}
+		if t.look-b.seen > memory {
 			delete(t.cgroups, id)
 		}
 	}
 }
+
+// listed says whether a look should still show a cgroup: one more than saw it.
+func (t *tree) listed(b *branch) bool { return t.look-b.seen <= 1 }
