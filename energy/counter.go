@@ -7,6 +7,9 @@ import "time"
 // its energy is plausible.
 const jitter = time.Second
 
+// enoughDoubts is how many doubtful values in a row discredit a rating.
+const enoughDoubts = 4
+
 // counter turns the raw values of one energy_uj file into a total that never
 // goes back. It is pure: values, times and bounds come in.
 //
@@ -26,14 +29,18 @@ const jitter = time.Second
 // one interval, when a reset happens to look like a wrap.
 type counter struct {
 	span  Microjoules // max_energy_range_uj: the values are below it; 0 = not known
-	limit Microwatts  // the most the zone can draw
+	limit Microwatts  // the most the zone can draw, as rated
+	// ceiling is the limit instead once nothing but doubt says that the rating
+	// is wrong; 0 if there is none.
+	ceiling Microwatts
 
 	known   bool          // value, moved and asleep are set
 	value   Microjoules   // last accepted
 	moved   time.Duration // when value was first seen
 	asleep  time.Duration // Activity.Suspended then
-	doubt   bool          // doubtful and since are set
-	fresh   Microjoules   // the doubtful value
+	doubt   bool          // doubted and since are set
+	doubted Microjoules
+	doubts  int           // in a row
 	since   time.Duration // when it was seen
 	gone    bool          // the zone itself vanished since value was read
 	total   Microjoules
@@ -72,14 +79,17 @@ func (c *counter) take(value Microjoules, at, asleep time.Duration) {
 		c.restart(value, at, asleep)
 		c.warning = "the zone came back with a lower counter; what passed in between is not counted"
 	case c.advance(value, at, asleep):
-	case c.doubt && value > c.fresh && value-c.fresh <= c.bound(at-c.since):
-		gained, took := value-c.fresh, at-c.since
+	case c.doubt && value > c.doubted && value-c.doubted <= c.bound(at-c.since):
+		gained, took := value-c.doubted, at-c.since
 		c.restart(value, at, asleep)
 		c.credit(gained, took)
 		c.warning = "the counter was reset; what passed around it is not counted"
 	default:
-		if !c.doubt || value != c.fresh {
-			c.doubt, c.fresh, c.since = true, value, at
+		if !c.doubt || value != c.doubted {
+			c.doubt, c.doubted, c.since = true, value, at
+		}
+		if c.doubts++; c.doubts >= enoughDoubts {
+			c.limit = max(c.limit, c.ceiling)
 		}
 		c.refuse("energy_uj went back, or jumped further than the zone can draw")
 	}
@@ -103,7 +113,7 @@ func (c *counter) advance(value Microjoules, at, asleep time.Duration) bool {
 	if gained > c.bound(awake) {
 		return false
 	}
-	c.doubt = false
+	c.doubt, c.doubts = false, 0
 	if gained == 0 && !wrapped {
 		c.state = Fresh
 		if elapsed > 0 {
@@ -126,7 +136,7 @@ func (c *counter) advance(value Microjoules, at, asleep time.Duration) bool {
 // restart counts on from value, without crediting what led to it.
 func (c *counter) restart(value Microjoules, at, asleep time.Duration) {
 	c.resets++
-	c.doubt, c.state = false, Fresh
+	c.doubt, c.doubts, c.state = false, 0, Fresh
 	c.value, c.moved, c.asleep = value, at, asleep
 }
 

@@ -2,7 +2,38 @@
 //
 // A Meter gives cumulative energy per zone; Divide splits what a zone used in
 // one interval between idle, consumers and nobody, exactly: the parts always
-// sum to what was metered, to the microjoule.
+// sum to what was metered, to the microjoule. Open finds the meters.
+//
+// # Where joules come from
+//
+// Where the kernel shows RAPL counters (class/powercap below sysfs; Intel since
+// Sandy Bridge, AMD since Zen), they are read: package, core, uncore and dram
+// of each socket, and psys of the platform. The same files on any other file
+// system are a simulator's, and every figure from them is labelled so; it
+// cannot be turned off. A package without a readable counter is estimated by a
+// model: idle and maximal power, configured or from a table of processors, and
+// the time its CPUs ran. Each Reading says which it was, how old it is and how
+// far to trust it. Zones overlap (core lies in package, all in psys): they are
+// never summed over names.
+//
+// # Why a total never goes back or jumps
+//
+// Counters wrap, as often as every four minutes; they are reset by suspension
+// or by loading a module again; they freeze, vanish, and now and then show
+// nonsense. A lower value is a wrap if the energy that a wrap implies can have
+// been drawn in the time, going by the zone's rated power. What can be no wrap,
+// and what rises further than the zone can draw, is doubted until the next
+// reading confirms it. If that refutes it, nothing was lost; if it confirms it,
+// what passed around the reset is not counted. So a total errs to the low side,
+// and Faults, Resets and Note tell.
+//
+// # What dividing by CPU time can and cannot say
+//
+// Divide takes the learned idle power first (Baseline) and splits the rest by
+// time on a CPU. It is exact in sum, and cannot know that two tasks of equal
+// CPU time draw different power: by as much as half, with vector units or a
+// cache that misses (Wattmeter, HotCarbon 2024). A share is therefore an
+// estimate also where the total is measured.
 package energy
 
 import "time"

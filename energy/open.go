@@ -28,7 +28,7 @@ func Open(c Config) (m Meter, missing []string, err error) {
 		return nil, nil, err
 	}
 	cpu := readProcessor(c)
-	pc := &powercap{sysfs: c.Sysfs, amd: cpu.vendor == "AuthenticAMD"}
+	pc := &powercap{sysfs: c.Sysfs, amd: cpu.vendor == "AuthenticAMD", virtual: cpu.virtual}
 	missing = pc.scan()
 	return &meter{powercap: pc, model: &model{power: c.power(cpu)}}, missing, nil
 }

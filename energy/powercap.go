@@ -34,6 +34,7 @@ const (
 type powercap struct {
 	sysfs   string
 	amd     bool // the processor is AMD's
+	virtual bool // it is a guest's
 	domains []*domain
 	scanned time.Duration
 	listing string // the directories of the last scan
@@ -64,7 +65,7 @@ func (p *powercap) scan() (missing []string) {
 	p.listing = listing
 	if err != nil {
 		p.lose("the powercap tree is gone")
-		return []string{fmt.Sprintf("energy: no powercap zones (%v): load the module intel_rapl_msr; in a virtual machine there is none, and a model or the simulator stands in", err)}
+		return []string{p.noZones(err.Error())}
 	}
 	seen := map[*domain]bool{}
 	for _, f := range list {
@@ -80,9 +81,17 @@ func (p *powercap) scan() (missing []string) {
 		}
 	}
 	if len(list) == 0 {
-		missing = append(missing, "energy: the powercap tree has no RAPL zones: load the module intel_rapl_msr; in a virtual machine there is none, and a model or the simulator stands in")
+		missing = append(missing, p.noZones(path.Join(p.sysfs, powercapDir)+" is empty"))
 	}
 	return missing
+}
+
+// noZones says what to do where there is no counter.
+func (p *powercap) noZones(why string) string {
+	if p.virtual {
+		return fmt.Sprintf("energy: this virtual machine has no power meter (%s), so a model estimates: give it idle and max watts, or try the simulator", why)
+	}
+	return fmt.Sprintf("energy: no powercap zones (%s), so a model estimates: load the module intel_rapl_msr, or give the model idle and max watts", why)
 }
 
 // adopt makes f known, or finds what it is known as.
@@ -146,13 +155,14 @@ func (d *domain) learnRange() {
 			rated = max(rated, v)
 		}
 	}
-	generous := defaultLimit
+	discredited := d.ceiling > 0 && d.limit == d.ceiling
+	d.ceiling = defaultLimit
 	if d.zone.Socket == AllSockets {
-		generous = platformLimit
+		d.ceiling = platformLimit
 	}
-	d.limit = generous
-	if rated > 0 && Microwatts(rated) < generous {
-		d.limit = min(max(peak*Microwatts(rated), leastLimit), generous)
+	d.limit = d.ceiling
+	if rated > 0 && Microwatts(rated) < d.ceiling && !discredited {
+		d.limit = min(max(peak*Microwatts(rated), leastLimit), d.ceiling)
 	}
 }
 
@@ -217,7 +227,7 @@ func explain(err error, file string) string {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Sprintf("%s may be read by root only (CVE-2020-8694): run as root, or grant CAP_DAC_READ_SEARCH", file)
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Sprintf("%s is gone: load the module intel_rapl_msr again", file)
+		return fmt.Sprintf("%s is gone; if the module intel_rapl_msr was unloaded, load it again", file)
 	}
 	return fmt.Sprintf("%s: %v", file, err)
 }

@@ -3,6 +3,7 @@ package energy_test
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,7 +44,11 @@ func TestDiesAreSummed(t *testing.T) {
 	m.Read(at(1))
 	put(t, root, "intel-rapl:2", "energy_uj", "3000007\n")
 	put(t, root, "intel-rapl:3", "energy_uj", "4000100\n")
+	put(t, root, "intel-rapl:2:0", "energy_uj", "15001\n") // the other die's stands still
 	readings := m.Read(at(2))
+	if r := find(readings, energy.DRAM, 1); r.Total != 1 || r.State != energy.Fresh || r.Age != 0 {
+		t.Errorf("dram of socket 1: %+v", r)
+	}
 	if r := find(readings, energy.Package, 1); r.Total != 107 || r.State != energy.Fresh {
 		t.Errorf("socket 1: %+v", r)
 	}
@@ -154,6 +159,24 @@ func TestLongInterval(t *testing.T) {
 	}
 }
 
+// A rating that the zone exceeds all the time is wrong, and must not blind the
+// meter for ever.
+func TestWrongRating(t *testing.T) {
+	root := t.TempDir()
+	makeZone(t, root, "intel-rapl:0", "package-0", "0", "65000000000")
+	put(t, root, "intel-rapl:0", "constraint_0_max_power_uw", "1000000")
+	m, _ := open(t, energy.Config{Sysfs: root})
+	m.Read(at(0))
+	var r energy.Reading
+	for i := 1; i <= 12; i++ {
+		put(t, root, "intel-rapl:0", "energy_uj", strconv.Itoa(i*3_000_000_000)) // 300 W
+		r = m.Read(at(10 * i))[0]
+	}
+	if r.State != energy.Fresh || r.Total < 20_000_000_000 || r.Total > 36_000_000_000 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // Many packages lose their counter in suspension: lower is no wrap then.
 func TestSuspended(t *testing.T) {
 	root := t.TempDir()
@@ -198,11 +221,15 @@ func TestMissing(t *testing.T) {
 	}
 	expect(filepath.Join(t.TempDir(), "none"), "mount sysfs")
 	expect(t.TempDir(), "load the module intel_rapl_msr")
+	guest := machineFiles(t, "processor : 0\nflags : fpu hypervisor\n", "")
+	if _, missing := open(t, guest); len(missing) != 1 || !strings.Contains(missing[0], "this virtual machine has no power meter") {
+		t.Errorf("missing %q", missing)
+	}
 	empty := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(empty, "class/powercap/intel-rapl"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	m := expect(empty, "has no RAPL zones")
+	m := expect(empty, "class/powercap is empty")
 
 	// Hot-plugged: the model steps back, and nothing is counted twice.
 	a.At = 5 * time.Second

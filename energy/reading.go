@@ -16,12 +16,12 @@ func (p *powercap) readings(at time.Duration) []Reading {
 		}
 		i := slices.IndexFunc(out, func(r Reading) bool { return r.Zone == d.zone })
 		if i < 0 {
-			out = append(out, Reading{Zone: d.zone, Age: d.age(at), Note: standing(d)})
+			out = append(out, Reading{Zone: d.zone, State: d.state, Age: d.age(at), Note: standing(d)})
 			i = len(out) - 1
 		}
 		r := &out[i]
 		r.Total += d.total
-		r.State = max(r.State, d.state)
+		r.State = together(r.State, d.state)
 		r.Age = min(r.Age, d.age(at)) // the sum moves when any does
 		r.Wraps += d.wraps
 		r.Resets += d.resets
@@ -32,6 +32,15 @@ func (p *powercap) readings(at time.Duration) []Reading {
 		}
 	}
 	return out
+}
+
+// together is the state of a sum: lost with any of its parts, and fresh while
+// one moves.
+func together(a, b State) State {
+	if a == Lost || b == Lost {
+		return Lost
+	}
+	return min(a, b)
 }
 
 // standing is what is always to be said of a zone.
