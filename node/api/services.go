@@ -26,8 +26,8 @@ type operatorService struct {
 	*Server
 }
 
-// look checks a request to observe and returns what the caller may see.
-func look(ctx context.Context, accounts []string, breakdown bool) (view, error) {
+// permit checks a request to observe and returns what the caller may see.
+func permit(ctx context.Context, accounts []string, breakdown bool) (view, error) {
 	v := view{breakdown: breakdown, coarse: callerOf(ctx).Role == peer.Agent}
 	if v.coarse && breakdown {
 		return v, status.Error(codes.PermissionDenied, "the breakdown of system is for people, not for agents")
@@ -50,7 +50,7 @@ func (s *Server) show(v view, o *observe.Observation) (*observe.Observation, vie
 }
 
 func (s *nodeService) Observe(ctx context.Context, req *camv1.ObserveRequest) (*camv1.ObserveResponse, error) {
-	v, err := look(ctx, req.GetAccounts(), req.GetBreakdown())
+	v, err := permit(ctx, req.GetAccounts(), req.GetBreakdown())
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (s *nodeService) Observe(ctx context.Context, req *camv1.ObserveRequest) (*
 
 func (s *nodeService) ObserveStream(req *camv1.ObserveStreamRequest, out grpc.ServerStreamingServer[camv1.ObserveStreamResponse]) error {
 	ctx := out.Context()
-	v, err := look(ctx, req.GetAccounts(), req.GetBreakdown())
+	v, err := permit(ctx, req.GetAccounts(), req.GetBreakdown())
 	if err != nil {
 		return err
 	}

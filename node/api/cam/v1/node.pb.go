@@ -202,10 +202,11 @@ func (FindingLevel) EnumDescriptor() ([]byte, []int) {
 
 type ObserveRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Names of accounts; empty means all that the caller may see. An agent may
-	// always see itself in full, and others only coarsely.
+	// Names of accounts; empty means all. An agent sees all accounts coarsely,
+	// its own too: its energy is a share, which it knows, of what the package
+	// drew, and fine energy tells what others compute (PLATYPUS).
 	Accounts []string `protobuf:"bytes,1,rep,name=accounts,proto3" json:"accounts,omitempty"`
-	// Also list the cgroups that `system` consists of.
+	// Also list the cgroups that `system` consists of; for people.
 	Breakdown     bool `protobuf:"varint,2,opt,name=breakdown,proto3" json:"breakdown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

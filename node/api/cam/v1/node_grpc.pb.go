@@ -195,7 +195,8 @@ const (
 // OperatorService is for people; agents are refused.
 type OperatorServiceClient interface {
 	// StartAgent makes a cgroup for a new agent and moves the calling process
-	// (and no other) into it. The caller then executes the agent's program.
+	// (and no other) into it. The caller then executes the agent's program. Its
+	// connection ends: the caller is the agent from then on.
 	// Needs administration rights (root outside agents, or group cam-admin).
 	StartAgent(ctx context.Context, in *StartAgentRequest, opts ...grpc.CallOption) (*StartAgentResponse, error)
 	// Series returns what was measured over time, oldest first.
@@ -249,7 +250,8 @@ func (c *operatorServiceClient) Status(ctx context.Context, in *StatusRequest, o
 // OperatorService is for people; agents are refused.
 type OperatorServiceServer interface {
 	// StartAgent makes a cgroup for a new agent and moves the calling process
-	// (and no other) into it. The caller then executes the agent's program.
+	// (and no other) into it. The caller then executes the agent's program. Its
+	// connection ends: the caller is the agent from then on.
 	// Needs administration rights (root outside agents, or group cam-admin).
 	StartAgent(context.Context, *StartAgentRequest) (*StartAgentResponse, error)
 	// Series returns what was measured over time, oldest first.
