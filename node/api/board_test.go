@@ -175,10 +175,10 @@ func serveUntil(t *testing.T, b *board, cfg Config) (*Server, string, func() err
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, l) }()
-	return s, filepath.Join(dir, "node"), func() error {
+	return s, filepath.Join(dir, "node"), sync.OnceValue(func() error {
 		cancel()
 		return <-done
-	}
+	})
 }
 
 func client(t *testing.T, path string) *grpc.ClientConn {
