@@ -68,6 +68,11 @@ func TestBaseline(t *testing.T) {
 			line{12_000_000, 50_000_000}.observe(b, 6*3600, 0, 0)
 		}, 12_000_000, "learned from quiet intervals"},
 		{"configured wins", func(b *energy.Baseline) { l.observe(b, 60, 0, 0); b.Configured = 4_000_000 }, 4_000_000, "configured"},
+		{"cheapest when busy", func(b *energy.Baseline) {
+			line{20_000_000, 20_000_000}.observe(b, 60, 300, 0)
+			line{25_000_000, 25_000_000}.observe(b, 60, 450, 0)
+			line{8_000_000, 8_000_000}.observe(b, 60, 800, 0)
+		}, 8_000_000, "extrapolated from intervals at 30% and 45% utilisation, likely too high"},
 		{"below zero", func(b *energy.Baseline) {
 			line{0, 50_000_000}.observe(b, 60, 200, 0)
 			line{0, 90_000_000}.observe(b, 60, 600, 0)

@@ -149,7 +149,13 @@ func TestLongInterval(t *testing.T) {
 	if r.Total != 2_000_000_000 || r.Faults != 1 || !strings.Contains(r.Note, "lower bound") {
 		t.Errorf("100 s: %+v", r)
 	}
+	// So long that a wrap is plausible; a step back by a hair is none still.
+	put(t, root, "intel-rapl:0", "energy_uj", "6999999990")
+	if r := m.Read(at(231))[0]; r.Total != 2_000_000_000 || r.Wraps != 0 || r.State != energy.Lost {
+		t.Errorf("step back: %+v", r)
+	}
 	// Rated power bounds it better: 4 × 100 W need 162 s for the range.
+	put(t, root, "intel-rapl:0", "energy_uj", "7000000000")
 	put(t, root, "intel-rapl:0", "constraint_0_max_power_uw", "100000000")
 	m, _ = open(t, energy.Config{Sysfs: root})
 	m.Read(at(1))
@@ -173,6 +179,21 @@ func TestWrongRating(t *testing.T) {
 		r = m.Read(at(10 * i))[0]
 	}
 	if r.State != energy.Fresh || r.Total < 20_000_000_000 || r.Total > 36_000_000_000 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A zone made anew in the same place, near where its counter wraps: a lower
+// value is a reset, although a wrap would be plausible.
+func TestMadeAnew(t *testing.T) {
+	root := t.TempDir()
+	makeZone(t, root, "intel-rapl:0", "package-0", "64999999000", "65000000000")
+	m, _ := open(t, energy.Config{Sysfs: root})
+	m.Read(at(1))
+	removeZone(t, root, "intel-rapl:0")
+	makeZone(t, root, "intel-rapl:0", "package-0", "5", "65000000000")
+	m.Read(at(2)) // its descriptor is of the old directory
+	if r := m.Read(at(3))[0]; r.Total != 0 || r.Wraps != 0 || r.Resets != 1 || r.State != energy.Fresh {
 		t.Errorf("%+v", r)
 	}
 }

@@ -138,6 +138,7 @@ func TestMeterReadsTheTruth(t *testing.T) {
 		t.Errorf("%d readings, want %d", len(readings), len(want))
 	}
 	for _, r := range readings {
+		t.Logf("%s of socket %d: metered %d µJ, true %d µJ, %d wraps", r.Zone.Name, r.Zone.Socket, r.Total, want[r.Zone], r.Wraps)
 		if r.Total != want[r.Zone] {
 			t.Errorf("%+v: metered %d µJ, true are %d", r.Zone, r.Total, want[r.Zone])
 		}
