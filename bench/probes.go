@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/cam-os/edge/bench/internal/rig"
+	camv1 "github.com/cam-os/edge/node/api/cam/v1"
+)
+
+// pipe passes a byte between two processes on one CPU: hardly anything but
+// switches, the worst case for a program at sched_switch.
+func pipe(ctx context.Context, loops int) (perOperation time.Duration, err error) {
+	c := exec.CommandContext(ctx, "taskset", "-c", "0", "perf", "bench", "sched", "pipe", "-l", strconv.Itoa(loops)) // #nosec G204 -- constants
+	out, err := c.CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("perf bench sched pipe: %w: %s", err, out)
+	}
+	return parsePipe(out)
+}
+
+var pipeResult = regexp.MustCompile(`([0-9.]+) usecs/op`)
+
+func parsePipe(out []byte) (time.Duration, error) {
+	m := pipeResult.FindSubmatch(out)
+	if m == nil {
+		return 0, fmt.Errorf("perf bench sched pipe said %q", out)
+	}
+	micro, err := strconv.ParseFloat(string(m[1]), 64)
+	return time.Duration(micro * float64(time.Microsecond)), err
+}
+
+// empty is a program at sched_switch that does nothing: what any program costs.
+type empty struct {
+	program *ebpf.Program
+	link    link.Link
+}
+
+func attachEmpty() (*empty, error) {
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "empty", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "sched_switch", License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err != nil {
+		return nil, err
+	}
+	l, err := link.AttachTracing(link.TracingOptions{Program: p})
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return &empty{p, l}, nil
+}
+
+func (e *empty) Close() error { return errors.Join(e.link.Close(), e.program.Close()) }
+
+func (b *bench) probes(ctx context.Context) error {
+	runs, loops := 9, 100_000
+	if b.quick {
+		runs, loops = 5, 50_000
+	}
+	for _, tool := range []string{"perf", "taskset"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("%s is missing (Debian's linux-perf and util-linux): %w", tool, err)
+		}
+	}
+	if err := b.slowdown(ctx, runs, loops); err != nil {
+		return err
+	}
+	return b.perEvent(ctx, runs, loops)
+}
+
+// slowdown runs the pipe by turns: with nothing, with an empty program, with
+// the node.
+func (b *bench) slowdown(ctx context.Context, runs, loops int) error {
+	setups := []func() (io.Closer, error){
+		func() (io.Closer, error) { return io.NopCloser(nil), nil },
+		func() (io.Closer, error) { return attachEmpty() },
+		func() (io.Closer, error) {
+			n, err := b.rig.StartNode(ctx, "")
+			return closer{n}, err
+		},
+	}
+	took := make([][]time.Duration, len(setups))
+	for range runs {
+		for i, set := range setups {
+			c, err := set()
+			if err != nil {
+				return err
+			}
+			d, err := pipe(ctx, loops)
+			if err := errors.Join(err, c.Close()); err != nil {
+				return err
+			}
+			took[i] = append(took[i], d)
+		}
+	}
+	off, idle, on := median(took[0]), median(took[1]), median(took[2])
+	b.add(row{
+		What:     "perf bench sched pipe on one CPU, with the node and without",
+		Measured: fmt.Sprintf("%.2f times", float64(on)/float64(off)),
+		Against: fmt.Sprintf("%.2f times with an empty program; medians of %d runs by turns: %.2f µs, %.2f µs and %.2f µs per operation of two switches",
+			float64(idle)/float64(off), runs, float64(off)/1e3, float64(idle)/1e3, float64(on)/1e3),
+	})
+	return nil
+}
+
+type closer struct{ *rig.Node }
+
+func (c closer) Close() error { return c.Stop() }
+
+// perEvent compares the node's program with an empty one at the same events.
+func (b *bench) perEvent(ctx context.Context, runs, loops int) (err error) {
+	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
+	if err != nil {
+		return fmt.Errorf("cannot turn the kernel's bpf statistics on: %w", err)
+	}
+	defer func() { err = errors.Join(err, stats.Close()) }()
+	n, err := b.rig.StartNode(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Stop()) }()
+	e, err := attachEmpty()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+
+	var own, none, above []float64
+	for range runs {
+		before, err := n.Watch(ctx, rig.Boottime())
+		if err != nil {
+			return err
+		}
+		emptyBefore, err := e.program.Stats()
+		if err != nil {
+			return err
+		}
+		if _, err := pipe(ctx, loops); err != nil {
+			return err
+		}
+		emptyAfter, err := e.program.Stats()
+		if err != nil {
+			return err
+		}
+		after, err := n.Watch(ctx, rig.Boottime())
+		if err != nil {
+			return err
+		}
+		o := perRun(probe(after), probe(before))
+		x := float64(emptyAfter.Runtime-emptyBefore.Runtime) / float64(max(1, emptyAfter.RunCount-emptyBefore.RunCount))
+		own, none, above = append(own, o), append(none, x), append(above, o-x)
+	}
+	b.add(row{
+		What:     "The node's sched_switch program above an empty one",
+		Measured: fmt.Sprintf("%.0f ns per switch", median(above)), Target: "≤ 130 ns", Met: verdict(median(above) <= 130),
+		Against: fmt.Sprintf("median of %d runs of the pipe with both attached: %.0f ns and %.0f ns, statistics included; Kepler's 3,173 ns (published)",
+			runs, median(own), median(none)),
+	})
+	return nil
+}
+
+// probe is the node's program at sched_switch.
+func probe(o *camv1.Observation) *camv1.Probe {
+	for _, p := range o.GetProbes() {
+		if p.GetName() == "sched_switch" {
+			return p
+		}
+	}
+	return nil
+}
+
+// perRun is nanoseconds a run between two looks; 0 without runs.
+func perRun(after, before *camv1.Probe) float64 {
+	runs := after.GetRuns() - before.GetRuns()
+	if runs == 0 {
+		return 0
+	}
+	return float64(after.GetRunNanoseconds()-before.GetRunNanoseconds()) / float64(runs)
+}
