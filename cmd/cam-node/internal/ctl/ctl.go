@@ -58,7 +58,7 @@ func (s *Session) AddTo(parent *cobra.Command) {
 		c.GroupID = "agents"
 		parent.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{s.doctorCommand()} {
+	for _, c := range []*cobra.Command{s.doctorCommand(), s.storeCommand()} {
 		c.GroupID = "node"
 		parent.AddCommand(c)
 	}

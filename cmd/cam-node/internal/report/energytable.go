@@ -27,7 +27,7 @@ func WriteEnergy(w io.Writer, h History, all bool, s Style) error {
 	for _, a := range h.Accounts {
 		values := a.Watts(starts)
 		row := []string{text.Clean(a.Name), text.Absent, text.Absent, text.Absent, "", "", "", ""}
-		if len(a.Sources) > 0 {
+		if len(h.Sources) > 0 { // without energy of its own it used none
 			row[1] = text.Joules(a.Microjoules)
 			row[2] = text.Watts(a.MeanMicrowatts)
 			if all {
@@ -52,40 +52,39 @@ func WriteEnergy(w io.Writer, h History, all bool, s Style) error {
 		return err
 	}
 	b.WriteByte('\n')
-	writeWindow(&b, h)
+	writeWindow(&b, h, s)
 	m := Meter(h.Zones, h.Zone)
 	switch {
 	case h.Zone == "":
-		b.WriteString("energy    not metered on this node\n")
+		remark(&b, s, "energy", "not metered on this node")
 	default:
-		fmt.Fprintf(&b, "energy    zone %s: %s\n", text.Clean(h.Zone), h.label(m))
+		remark(&b, s, "energy", fmt.Sprintf("zone %s: %s", text.Clean(h.Zone), h.label(m)))
 		if all {
-			fmt.Fprintf(&b, "together  %s = %s\n", text.Joules(h.Microjoules), text.WattHours(h.Microjoules))
+			remark(&b, s, "together", text.Joules(h.Microjoules)+" = "+text.WattHours(h.Microjoules))
 		}
 		if m.Sockets > 0 {
-			writeConservation(&b, m)
+			writeConservation(&b, m, s)
 		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-func writeWindow(b *strings.Builder, h History) {
+func writeWindow(b *strings.Builder, h History, s Style) {
 	from, to := h.Start.Local(), h.End.Local()
 	layout := "2006-01-02 15:04:05"
 	last := layout
 	if from.Format(time.DateOnly) == to.Format(time.DateOnly) {
 		last = time.TimeOnly
 	}
-	fmt.Fprintf(b, "window    %s to %s, measured %s of it, from data at %s\n", from.Format(layout), to.Format(last),
-		cpuTime(h.CoveredNanoseconds), text.Duration(time.Duration(h.ResolutionNanoseconds)))
+	remark(b, s, "window", fmt.Sprintf("%s to %s, measured %s of it, from data at %s", from.Format(layout), to.Format(last),
+		cpuTime(h.CoveredNanoseconds), text.Duration(time.Duration(h.ResolutionNanoseconds))))
 }
 
 // writeConservation states the invariant, since the accounts were opened.
-func writeConservation(b *strings.Builder, m Metering) {
-	fmt.Fprintf(b, "conserved agents %s + system %s + idle %s + unattributed %s\n          = metered %s since the accounts were opened, residual %d µJ\n",
-		text.Joules(m.Agents), text.Joules(m.System), text.Joules(m.Idling), text.Joules(m.Unattributed),
-		text.Joules(m.Metered), m.Residual)
+func writeConservation(b *strings.Builder, m Metering, s Style) {
+	remark(b, s, "conserved", fmt.Sprintf("agents %s + system %s + idle %s + unattributed %s = metered %s since the accounts were opened, residual %d µJ",
+		text.Joules(m.Agents), text.Joules(m.System), text.Joules(m.Idling), text.Joules(m.Unattributed), text.Joules(m.Metered), m.Residual))
 }
 
 // label names the sources within the window, which may be others than now.
@@ -98,10 +97,7 @@ func (h History) label(m Metering) string {
 	if now != then {
 		return SourceLabel(then)
 	}
-	if len(m.Notes) > 0 {
-		return m.Label() + " (" + text.Clean(strings.Join(m.Notes, "; ")) + ")"
-	}
-	return m.Label()
+	return m.describe()
 }
 
 // starts are the beginnings of all steps, in order.

@@ -44,13 +44,21 @@ type Row struct {
 	Source                    string
 }
 
+// Blank tells that there is nothing to show.
+func (r Row) Blank() bool { return r.CPUNanoseconds == 0 && r.Microjoules == 0 && r.Read+r.Written == 0 }
+
 // Rows returns one row per account, in the node's order. Energy is that of one
-// zone, summed over sockets; never over zone names.
+// zone, summed over sockets; never over zone names. An account without energy
+// in a metered zone used none.
 func Rows(o Observation, zone string) []Row {
 	rows := make([]Row, 0, len(o.Accounts))
+	m := Meter(o.Zones, zone)
 	for _, a := range o.Accounts {
 		r := row(a.Name, a.Total, a.Interval, o.IntervalNanoseconds, zone)
 		r.Kind, r.State, r.Cgroup = a.Kind, a.State, a.Cgroup
+		if !r.Metered && m.Sockets > 0 {
+			r.Metered, r.Source = true, strings.Join(m.Sources, "+")
+		}
 		rows = append(rows, r)
 	}
 	return rows

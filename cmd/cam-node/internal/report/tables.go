@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,12 +21,14 @@ type Style struct {
 // and where the figures came from.
 func WriteAgents(w io.Writer, o Observation, zone string, s Style) error {
 	agents, others := Split(Rows(o, zone))
-	t := accountTable("NAME", "JOULES")
+	t := accountTable()
 	for _, r := range agents {
 		addRow(&t, r, r.State)
 	}
 	for _, r := range others {
-		addRow(&t, r, "")
+		if r.Kind != Retired || !r.Blank() {
+			addRow(&t, r, "")
+		}
 	}
 	if err := t.Write(w, s.Width); err != nil {
 		return err
@@ -38,16 +41,21 @@ func WriteAgents(w io.Writer, o Observation, zone string, s Style) error {
 	if _, err := io.WriteString(w, "\n"); err != nil {
 		return err
 	}
-	return WriteOrigin(w, o, zone)
+	return WriteOrigin(w, o, zone, s)
 }
 
 // WriteBreakdown writes what `system` consists of, busiest first.
 func WriteBreakdown(w io.Writer, o Observation, zone string, s Style) error {
 	t := text.Table{Columns: []text.Column{
-		{Title: "SYSTEM BY CGROUP"}, {Title: "CPU", Right: true}, {Title: "READ/S", Right: true, Drop: 2},
-		{Title: "WRITE/S", Right: true, Drop: 1}, {Title: "WATTS", Right: true},
+		{Title: "SYSTEM BY CGROUP"}, {Title: "CPU", Right: true},
+		{Title: "READ/S", Right: true, Drop: 2}, {Title: "WRITE/S", Right: true, Drop: 1},
 	}}
-	for _, r := range BreakdownRows(o, zone) {
+	rows := BreakdownRows(o, zone)
+	metered := slices.ContainsFunc(rows, func(r Row) bool { return r.Metered })
+	if metered {
+		t.Columns = append(t.Columns, text.Column{Title: "WATTS", Right: true})
+	}
+	for _, r := range rows {
 		t.Add(text.Clean(r.Name), text.Percent(r.Cores), text.ByteRate(r.ReadRate), text.ByteRate(r.WriteRate), watts(r))
 	}
 	if len(t.Rows) == 0 {
@@ -56,12 +64,12 @@ func WriteBreakdown(w io.Writer, o Observation, zone string, s Style) error {
 	return t.Write(w, s.Width)
 }
 
-func accountTable(name, joules string) text.Table {
+func accountTable() text.Table {
 	return text.Table{Columns: []text.Column{
-		{Title: name}, {Title: "STATE", Drop: 2}, {Title: "CPU", Right: true},
+		{Title: "NAME"}, {Title: "STATE", Drop: 2}, {Title: "CPU", Right: true},
 		{Title: "CPU-TIME", Right: true, Drop: 3}, {Title: "READ/S", Right: true}, {Title: "WRITE/S", Right: true},
 		{Title: "READ", Right: true, Drop: 5}, {Title: "WRITTEN", Right: true, Drop: 4},
-		{Title: "WATTS", Right: true}, {Title: joules, Right: true}, {Title: "SOURCE", Drop: 1},
+		{Title: "WATTS", Right: true}, {Title: "JOULES", Right: true}, {Title: "SOURCE", Drop: 1},
 	}}
 }
 
@@ -93,28 +101,38 @@ func joules(r Row) string {
 }
 
 // WriteOrigin says where the figures came from, and what is missing.
-func WriteOrigin(w io.Writer, o Observation, zone string) error {
+func WriteOrigin(w io.Writer, o Observation, zone string, s Style) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "cpu, i/o  %s\n", SensorLabel(o.Sensor))
+	remark(&b, s, "cpu, i/o", SensorLabel(o.Sensor))
 	m := Meter(o.Zones, zone)
 	if m.Sockets == 0 {
-		b.WriteString("energy    not metered on this node\n")
+		remark(&b, s, "energy", "not metered on this node")
 	} else {
-		fmt.Fprintf(&b, "energy    zone %s: %s", text.Clean(zone), m.Label())
-		if len(m.Notes) > 0 {
-			fmt.Fprintf(&b, " (%s)", text.Clean(strings.Join(m.Notes, "; ")))
-		}
-		fmt.Fprintf(&b, ", residual %d µJ\n", m.Residual)
+		remark(&b, s, "energy", fmt.Sprintf("zone %s: %s, residual %d µJ", text.Clean(zone), m.describe(), m.Residual))
 	}
-	fmt.Fprintf(&b, "interval  %s, number %d, %s\n", cpuTime(o.IntervalNanoseconds), o.Sequence, o.Time.Local().Format("2006-01-02 15:04:05"))
+	remark(&b, s, "interval", fmt.Sprintf("%s, number %d, %s", cpuTime(o.IntervalNanoseconds), o.Sequence, o.Time.Local().Format(time.DateTime)))
 	if o.Coarse {
-		b.WriteString("coarse    these figures are no finer than 1 s and 0.1 J for this caller\n")
+		remark(&b, s, "coarse", "these figures are no finer than 1 s and 0.1 J for this caller")
 	}
 	for _, missing := range o.Missing {
-		fmt.Fprintf(&b, "missing   %s\n", text.Clean(missing))
+		remark(&b, s, "missing", text.Clean(missing))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// remark writes a line below a table, wrapped to its width.
+func remark(b *strings.Builder, s Style, subject, what string) {
+	const indent = "          "
+	b.WriteString(text.Pad(subject, len(indent), false) + text.Wrap(what, s.Width, indent) + "\n")
+}
+
+// describe is the label with what a reader should know beyond it.
+func (m Metering) describe() string {
+	if len(m.Notes) == 0 {
+		return m.Label()
+	}
+	return m.Label() + " (" + text.Clean(strings.Join(m.Notes, "; ")) + ")"
 }
 
 // SensorLabel says how good CPU and I/O figures are: "ebpf, exact".

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Charset is what the reader's terminal can draw: Unicode or ASCII.
+// Charset is what the reader's terminal can draw: Unicode or ASCII. The zero
+// value draws curves as ASCII does.
 type Charset struct {
 	// Levels are the steps of a bar, lowest first; Levels[0] draws nothing.
 	Levels []string
@@ -97,6 +98,9 @@ func ForTerminal(getenv func(string) string) Charset {
 // (nothing was measured) a blank.
 func (c Charset) Sparkline(values []float64, width int, top float64) string {
 	values = Resample(values, width)
+	if c.Levels == nil {
+		c = ASCII()
+	}
 	var b strings.Builder
 	b.WriteString(strings.Repeat(" ", max(0, width-len(values))))
 	n := float64(len(c.Levels) - 1)
@@ -116,6 +120,9 @@ func (c Charset) Sparkline(values []float64, width int, top float64) string {
 // Area draws values as a filled curve of the given size, rows from the top.
 func (c Charset) Area(values []float64, width, height int, top float64) []string {
 	values = Resample(values, width)
+	if c.Levels == nil {
+		c = ASCII()
+	}
 	rows := make([]string, height)
 	per := len(c.Levels) - 1
 	for r := range rows {

@@ -113,7 +113,18 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			return m, tea.Quit
 		}
 	case tea.KeyMsg:
-		return m, m.key(msg.String())
+		if msg.Type != tea.KeyRunes {
+			return m, m.key(msg.String())
+		}
+		// Keys that arrive together, from a fast hand or a slow line, are one
+		// message.
+		var cmd tea.Cmd
+		for _, r := range msg.Runes {
+			if c := m.key(string(r)); c != nil {
+				cmd = c
+			}
+		}
+		return m, cmd
 	}
 	return m, nil
 }

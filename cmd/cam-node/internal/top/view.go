@@ -2,6 +2,7 @@ package top
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,7 @@ func newStyles(r *lipgloss.Renderer) styles {
 func (m *model) View() string {
 	rows := report.Rows(m.latest, m.zone)
 	agents, others := report.Split(rows)
+	others = slices.DeleteFunc(others, func(r report.Row) bool { return r.Kind == report.Retired && r.Blank() })
 	report.Sort(agents, m.options.Sort)
 	metering := report.Meter(m.latest.Zones, m.zone)
 
