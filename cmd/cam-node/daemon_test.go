@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +22,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cam-os/edge/ebpf/cgroup"
 )
 
 // burn uses CPU time: burn DURATION [TIMES] runs TIMES processes one after
@@ -33,7 +37,7 @@ func burn() {
 		os.Exit(2)
 	}
 	if len(os.Args) == 2 {
-		for used(unix.RUSAGE_SELF) < d {
+		for used(unix.RUSAGE_SELF)-before < d {
 		}
 		return
 	}
@@ -63,6 +67,7 @@ type device struct {
 	cmd     *exec.Cmd
 	log     *lockedBuffer
 	metrics string
+	bin     string // where the programs are, when not on the PATH
 }
 
 type lockedBuffer struct {
@@ -97,6 +102,7 @@ func newDevice(t *testing.T, yaml string, args ...string) *device {
 	slice := fmt.Sprintf("cam-test-%d-%d.slice", os.Getpid(), time.Now().UnixNano()%1e6)
 	if !strings.Contains(yaml, "agents:") {
 		yaml += "agents: {slice: " + slice + "}\n"
+		t.Cleanup(func() { removeTree(t, "/"+slice) })
 	}
 	config := filepath.Join(dir, "node.yaml")
 	if err := os.WriteFile(config, []byte(yaml), 0o644); err != nil {
@@ -124,7 +130,7 @@ func (d *device) start(attr ...func(*exec.Cmd)) *device {
 func (d *device) launch(attr ...func(*exec.Cmd)) {
 	d.t.Helper()
 	d.log = &lockedBuffer{}
-	d.cmd = exec.Command("cam-node", d.args...)
+	d.cmd = exec.Command(filepath.Join(d.bin, "cam-node"), d.args...)
 	d.cmd.Stderr = d.log
 	for _, f := range attr {
 		f(d.cmd)
@@ -169,7 +175,7 @@ func (d *device) signal(s syscall.Signal) {
 
 // ctl runs camctl against it.
 func (d *device) ctl(args ...string) *exec.Cmd {
-	cmd := exec.Command("camctl", args...)
+	cmd := exec.Command(filepath.Join(d.bin, "camctl"), args...)
 	cmd.Env = append(os.Environ(), "CAM_SOCKET="+d.socket())
 	return cmd
 }
@@ -238,6 +244,28 @@ func (d *device) observation() map[string]any {
 		d.t.Fatalf("%v:\n%s", err, out)
 	}
 	return o
+}
+
+// removeTree removes a cgroup and those below it, once their processes are
+// gone.
+func removeTree(t *testing.T, path string) {
+	h, err := cgroup.Open("/sys/fs/cgroup")
+	if err != nil {
+		return
+	}
+	children, err := h.Children(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	for _, c := range children {
+		removeTree(t, c)
+	}
+	if !eventually(func() bool {
+		err := h.Remove(path)
+		return err == nil || errors.Is(err, fs.ErrNotExist)
+	}) {
+		t.Errorf("cannot remove the cgroup %s", path)
+	}
 }
 
 func root(t *testing.T) {

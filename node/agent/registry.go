@@ -35,10 +35,20 @@ type Registry struct {
 
 	mu      sync.RWMutex
 	entries map[string]*entry
-	byID    map[cgroup.ID]string
+	byID    map[cgroup.ID]owned
 	byPath  map[string]string
 	tick    uint64
 }
+
+// owned is an id's agent. It is kept for some ticks after the cgroup is gone:
+// what was used last is read only after that.
+type owned struct {
+	agent string
+	seen  uint64
+}
+
+// remembered is for how many ticks the id of a cgroup that is gone is known.
+const remembered = 16
 
 type entry struct {
 	observe.Agent
@@ -54,7 +64,10 @@ func Open(cfg Config, h *cgroup.Hierarchy, l Launcher, earlier []observe.Agent) 
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	r := &Registry{cfg: cfg, cgroups: h, launcher: l, slice: "/" + cfg.Slice, entries: make(map[string]*entry)}
+	r := &Registry{
+		cfg: cfg, cgroups: h, launcher: l, slice: "/" + cfg.Slice,
+		entries: make(map[string]*entry), byID: make(map[cgroup.ID]owned), byPath: make(map[string]string),
+	}
 	if l != nil {
 		r.slice = l.Slice()
 	}
@@ -104,13 +117,14 @@ func (r *Registry) Refresh() error {
 			e.Cgroup = p
 		}
 	}
-	r.byID = make(map[cgroup.ID]string, len(r.entries))
-	r.byPath = make(map[string]string, len(r.entries))
-	for name, e := range r.entries {
+	clear(r.byPath)
+	for _, e := range r.entries {
 		r.look(e)
-		if e.State != observe.Ended {
-			r.byID[e.id] = name
-			r.byPath[e.Cgroup] = name
+		r.index(e)
+	}
+	for id, o := range r.byID {
+		if r.tick-o.seen > remembered {
+			delete(r.byID, id)
 		}
 	}
 	return errors.Join(errs...)
@@ -183,11 +197,15 @@ func (r *Registry) Start(ctx context.Context, name string, pid int) (string, err
 	}
 	e.Cgroup = p
 	r.look(e)
-	if e.State != observe.Ended {
-		r.byID[e.id] = name
-		r.byPath[e.Cgroup] = name
-	}
+	r.index(e)
 	return p, nil
+}
+
+func (r *Registry) index(e *entry) {
+	if e.State != observe.Ended {
+		r.byID[e.id] = owned{agent: e.Name, seen: r.tick}
+		r.byPath[e.Cgroup] = e.Name
+	}
 }
 
 // Owner returns the innermost agent that a cgroup belongs to, or "".
@@ -196,8 +214,8 @@ func (r *Registry) Owner(id cgroup.ID, parents map[cgroup.ID]cgroup.ID) string {
 	defer r.mu.RUnlock()
 	// The kernel bounds the depth; the bound here is against a damaged map.
 	for range 512 {
-		if name, ok := r.byID[id]; ok {
-			return name
+		if o, ok := r.byID[id]; ok {
+			return o.agent
 		}
 		parent, ok := parents[id]
 		if !ok || parent == id {
