@@ -82,8 +82,8 @@ type BaselineState struct {
 //
 // Give it intervals whose readings at both ends were Fresh. Intervals that
 // cannot teach are ignored: no energy at all (a frozen counter), too short, or
-// more than twice as long as usual, since part of such a one may have been
-// spent suspended, drawing less than idle.
+// more than half as long again as usual, since part of such a one may have been
+// spent suspended, drawing less than idle, or around a reset, not counted.
 func (b *Baseline) Observe(metered Microjoules, elapsed, busy time.Duration, cpus int) {
 	if metered == 0 || elapsed < shortest || busy < 0 || cpus <= 0 {
 		return
@@ -119,7 +119,7 @@ func (b *Baseline) isUsual(elapsed time.Duration) bool {
 		b.usual = elapsed
 		return elapsed <= time.Minute
 	}
-	long := elapsed > 2*b.usual
+	long := elapsed > b.usual+b.usual/2
 	b.usual += (min(elapsed, 4*b.usual) - b.usual) / 8
 	return !long
 }

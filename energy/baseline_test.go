@@ -57,6 +57,10 @@ func TestBaseline(t *testing.T) {
 			b.Observe(0, time.Second, 0, 4)
 			b.Observe(9_000_000, time.Second, 0, 4) // a late counter
 			b.Observe(1, 8*time.Hour, 0, 4)         // suspended
+			for range 20 {
+				l.observe(b, 1, 0, 0)
+			}
+			b.Observe(5_000_000, 2*time.Second, 0, 4) // a reset in its first half
 			b.Observe(1<<63, time.Second, 0, 4)
 			b.Observe(5, -time.Second, 0, 4)
 			b.Observe(5, time.Second, -1, 4)
