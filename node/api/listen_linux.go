@@ -49,6 +49,10 @@ func listen(path string, lookup func(string) (peer.Group, error)) (_ *Listener, 
 	case len(path) > maxPath:
 		return nil, fmt.Errorf("socket %s: the path has %d bytes, the kernel takes %d: choose a shorter --socket", path, len(path), maxPath)
 	}
+	// Before there is a lock beside something that is not ours.
+	if _, err := exists(path); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { // #nosec G301 -- agents of other users must reach the socket
 		return nil, fmt.Errorf("socket: %w", err)
 	}
@@ -61,7 +65,7 @@ func listen(path string, lookup func(string) (peer.Group, error)) (_ *Listener, 
 			_ = l.lock.Close()
 		}
 	}()
-	if err := clear(path); err != nil {
+	if err := unlinkDead(path); err != nil {
 		return nil, err
 	}
 	// The mode is the file's from its first moment on (unix_bind takes it from
@@ -119,16 +123,24 @@ func lock(path string) (*os.File, error) {
 	return f, nil
 }
 
-// clear removes a socket that nobody answers on.
-func clear(path string) error {
+// exists says whether there is a socket; another kind of file is an error.
+func exists(path string) (bool, error) {
 	fi, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
+		return false, nil
 	case err != nil:
-		return fmt.Errorf("socket: %w", err)
+		return false, fmt.Errorf("socket: %w", err)
 	case fi.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("socket %s: there is a file that is no socket: remove it, or choose another --socket", path)
+		return false, fmt.Errorf("socket %s: there is a file that is no socket: remove it, or choose another --socket", path)
+	}
+	return true, nil
+}
+
+// unlinkDead removes a socket that nobody answers on.
+func unlinkDead(path string) error {
+	if there, err := exists(path); !there {
+		return err
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)
 	switch {
