@@ -25,8 +25,7 @@ func (n *Node) breakdown(charges []ledger.Charge) []observe.CgroupUsage {
 	for _, c := range charges {
 		p, ok := n.paths[c.Cgroup]
 		if !ok {
-			// Gone before it could be named.
-			p = "cgroup " + strconv.FormatUint(uint64(c.Cgroup), 10)
+			p = unnamed(c.Cgroup)
 		}
 		out = append(out, observe.CgroupUsage{Cgroup: p, Usage: c.Usage})
 	}
@@ -34,7 +33,8 @@ func (n *Node) breakdown(charges []ledger.Charge) []observe.CgroupUsage {
 }
 
 // name learns the paths of cgroups; the tree is walked only when there is a
-// new one among them.
+// new one among them. One that the walk did not find is gone, and its last
+// charges cause no walk again.
 func (n *Node) name(charges []ledger.Charge) {
 	if n.cgroups == nil {
 		for _, c := range charges {
@@ -53,5 +53,13 @@ func (n *Node) name(charges []ledger.Charge) {
 		n.log.Warn("cannot name cgroups", "err", err)
 		return
 	}
+	for _, c := range charges {
+		if _, ok := paths[c.Cgroup]; !ok {
+			paths[c.Cgroup] = unnamed(c.Cgroup)
+		}
+	}
 	n.paths = paths
 }
+
+// unnamed is what a cgroup is called that was gone before it could be named.
+func unnamed(id cgroup.ID) string { return "cgroup " + strconv.FormatUint(uint64(id), 10) }
