@@ -77,11 +77,15 @@ func writeText(w io.Writer, rows []row) error {
 	return t.Flush()
 }
 
-func writeMarkdown(w io.Writer, m machine, rows []row) error {
+func writeMarkdown(w io.Writer, m machine, quick bool, rows []row) error {
 	var b strings.Builder
+	command := "make bench"
+	if quick {
+		command = "bench/run.sh -quick"
+	}
 	fmt.Fprintf(&b, `# What the node costs, and how true its figures are
 
-Written by `+"`make bench`"+`. A shared or virtual machine is noisy: use the ratios, and compare within one run.
+Written by `+"`"+command+"`"+`. A shared or virtual machine is noisy: use the ratios, and compare within one run.
 
 - Date: %s
 - CPU: %s, %d cores
