@@ -106,6 +106,9 @@ func (s *Store) state(pending []key) *storepb.State {
 }
 
 func (s *Store) writeLive() error {
+	if s.live.path == "" {
+		return nil
+	}
 	blob, err := s.codec.seal(s.state(s.pendingKeys()), false)
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,10 +11,12 @@ import (
 // Tests that need a process of their own run this binary again, with the name
 // of one of these and its arguments in the environment.
 var children = map[string]func(args []string) error{
-	"appends": childAppends,
-	"flash":   childFlash,
-	"full":    childFull,
-	"holds":   childHolds,
+	"appends":  childAppends,
+	"flash":    childFlash,
+	"full":     childFull,
+	"holds":    childHolds,
+	"readonly": childReadOnly,
+	"stranger": childStranger,
 }
 
 const childVariable = "CAM_STORE_TEST_CHILD"
@@ -60,5 +61,3 @@ func run(name string, args ...string) error {
 	}
 	return nil
 }
-
-var errTest = errors.New("test")

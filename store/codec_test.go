@@ -167,6 +167,7 @@ func TestLedgersComeBack(t *testing.T) {
 
 // TestAnythingCanBeAppended gives Append what no clock or counter should say.
 func TestAnythingCanBeAppended(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	cfg.noSync = true
 	rapid.Check(t, func(rt *rapid.T) {

@@ -101,6 +101,7 @@ func use(t *testing.T, file, live []byte, name string) (st Stats, sequence uint6
 }
 
 func TestCutShortAtEveryPage(t *testing.T) {
+	t.Parallel()
 	file, live := madeStore(t)
 	const page = 4096
 	cut := 0
@@ -128,11 +129,12 @@ func TestCutShortAtEveryPage(t *testing.T) {
 }
 
 func TestFlippedBits(t *testing.T) {
+	t.Parallel()
 	file, live := madeStore(t)
 	used := bytes.TrimRight(file, "\x00")
 	r := rand.New(rand.NewPCG(3, 4))
 	var quarantined, damaged int
-	for n := range 150 {
+	for n := range 100 {
 		at := r.IntN(len(used))
 		if n < 40 { // page headers and tables are where it hurts
 			at = at/4096*4096 + r.IntN(200)
@@ -153,6 +155,7 @@ func TestFlippedBits(t *testing.T) {
 }
 
 func TestCorruptWhileOpen(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	s := mustOpen(t, cfg)
 	appendSeconds(t, s, 0, 7200)

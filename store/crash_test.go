@@ -16,9 +16,10 @@ import (
 // TestKillNeverGoesBack kills a process that appends, at random, and looks at
 // what the next one finds.
 func TestKillNeverGoesBack(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	last := 0
-	for range 25 {
+	for range 15 {
 		cmd := child(nil, "appends", cfg.Dir, cfg.LiveDir)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
@@ -88,6 +89,7 @@ func childAppends(args []string) error {
 }
 
 func TestLockNamesTheHolder(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	cmd := child(nil, "holds", cfg.Dir, cfg.LiveDir)
 	in, err1 := cmd.StdinPipe()
@@ -126,6 +128,7 @@ func childHolds(args []string) error {
 
 // TestFullDevice fills a small file system of its own.
 func TestFullDevice(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("mounting a file system of its own needs root")
 	}

@@ -18,6 +18,7 @@ import (
 // system's journal included, for a week's growth and for the steady state in
 // which old points make room for new ones.
 func TestFlashBudget(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("mounting a device of its own needs root")
 	}

@@ -53,16 +53,22 @@ func deleteOldest(bucket *bolt.Bucket, n uint64, size int64) (deleted uint64, fr
 	return deleted, freed, nil
 }
 
-// dropOldest gives up points before their time: minutes first, then hours.
+// dropOldest gives up points before their time: minutes older than a day's
+// worth, then hours older than a week's, then what is left.
 func dropOldest(tx *bolt.Tx, size int64, out *outcome) error {
 	for _, b := range []struct {
 		name  []byte
 		count *uint64
-	}{{bucketMinutes, &out.minutes}, {bucketHours, &out.hours}} {
-		if size <= 0 {
-			return nil
+		keep  uint64
+	}{{bucketMinutes, &out.minutes, 24 * 60}, {bucketHours, &out.hours, 7 * 24}, {bucketMinutes, &out.minutes, 0}, {bucketHours, &out.hours, 0}} {
+		if size <= 0 || *b.count <= b.keep && b.keep > 0 {
+			continue
 		}
-		n, freed, err := deleteOldest(tx.Bucket(b.name), 1<<62, size)
+		most := *b.count - b.keep
+		if b.keep == 0 {
+			most = 1 << 62 // should the count be wrong
+		}
+		n, freed, err := deleteOldest(tx.Bucket(b.name), most, size)
 		if err != nil {
 			return err
 		}

@@ -37,6 +37,7 @@ func series(t *testing.T, s *Store, from, to time.Time, step time.Duration) ([]P
 }
 
 func TestSeriesAcrossResolutions(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	s := mustOpen(t, cfg)
 	const seconds = 3 * 3600
@@ -84,6 +85,7 @@ func TestSeriesAcrossResolutions(t *testing.T) {
 }
 
 func TestSeriesOfSeconds(t *testing.T) {
+	t.Parallel()
 	s := mustOpen(t, testConfig(t))
 	appendSeconds(t, s, 0, 4000)
 	points, r := series(t, s, second(3900).Start, second(3950).Start, 0)
@@ -100,6 +102,7 @@ func TestSeriesOfSeconds(t *testing.T) {
 }
 
 func TestMinuteAcrossRestartsIsAdded(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	for n := range 10 { // ten restarts within a minute
 		s := mustOpen(t, cfg)
@@ -117,6 +120,7 @@ func TestMinuteAcrossRestartsIsAdded(t *testing.T) {
 }
 
 func TestClockJumps(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	s := mustOpen(t, cfg)
 	at := func(n int, wall time.Time) Point {

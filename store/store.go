@@ -45,7 +45,6 @@ type Store struct {
 	filedBoot     int64 // the offset that the boots bucket has; 0 none
 	generation    uint64
 	ledger        *storepb.Ledger
-	recovered     bool // ledger came from an earlier run
 	pending       map[key]*cell
 	pendingValues int
 	current       key // of the latest point

@@ -66,7 +66,7 @@ func readMeta(r io.ReaderAt) (best boltMeta, err error) {
 		}
 		// The second meta page lies one page in.
 		m, ok := parseMeta(buf)
-		if ok && (at == 0 || uint64(at) == m.pageSize) && (!found || m.txid > best.txid) {
+		if ok && (at == 0 || uint64(at) == m.pageSize) && (!found || m.txid > best.txid) { // #nosec G115 -- a constant
 			best, found = m, true
 		}
 	}
