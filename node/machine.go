@@ -9,9 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cam-os/edge/ebpf/cgroup"
 	"github.com/cam-os/edge/ebpf/sensor"
-	"github.com/cam-os/edge/energy"
 	"github.com/cam-os/edge/node/agent"
 	"github.com/cam-os/edge/systemd"
 )
@@ -45,21 +46,14 @@ func sensorNote(s sensor.Source) string {
 	return ""
 }
 
-// activity is what meters that estimate need to know of a snapshot.
-func activity(s *sensor.Snapshot, t sensor.Topology, cpus []int) energy.Activity {
-	a := energy.Activity{At: s.At, Packages: t.Packages, CPUs: cpus, Busy: make([]time.Duration, len(t.Packages))}
-	add := func(u sensor.Usage) {
-		for i, d := range u.OnCPU {
-			if i < len(a.Busy) {
-				a.Busy[i] += d
-			}
-		}
+// suspended is how long the machine has been suspended since it booted: what
+// CLOCK_BOOTTIME counts and CLOCK_MONOTONIC does not.
+func suspended() time.Duration {
+	var boot, mono unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono) != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil {
+		return 0
 	}
-	for _, u := range s.Cgroups {
-		add(u)
-	}
-	add(s.Overflow)
-	return a
+	return max(time.Duration(boot.Nano()-mono.Nano()).Truncate(time.Millisecond), 0)
 }
 
 // onlineCPUs counts the CPUs that are online now, by package index

@@ -156,11 +156,13 @@ func (n *Node) sample() {
 	}
 	topology := n.sensor.Topology()
 	cpus := onlineCPUs(n.cfg.Path.Sysfs, topology)
-	readings := n.meter.Read(activity(snap, topology, cpus))
-	charges := n.ledger.Apply(ledger.Interval{
-		Snapshot: snap, Topology: topology, CPUs: cpus, Readings: readings,
+	charges := n.ledger.Charge(ledger.Interval{
+		Snapshot: snap, Topology: topology, CPUs: cpus,
 		Owner: func(id cgroup.ID) string { return n.registry.Owner(id, snap.Parents) },
 	})
+	n.ledger.Divide(n.meter.Read(energy.Activity{
+		At: snap.At, Suspended: suspended(), Busy: n.ledger.Busy(), CPUs: cpus, Packages: topology.Packages,
+	}))
 	agents := n.registry.Agents()
 	for _, a := range agents {
 		n.ledger.Open(a.Name)

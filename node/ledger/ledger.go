@@ -22,6 +22,12 @@ type Ledger struct {
 	overflow sensor.Usage
 	at       time.Duration
 	started  bool
+	// Of the interval that Charge took and Divide ends.
+	topology sensor.Topology
+	cpus     []int
+	elapsed  time.Duration
+	first    bool
+	busy     []time.Duration
 }
 
 type account struct {
@@ -44,15 +50,14 @@ type zone struct {
 	cpus    int
 }
 
-// Interval is everything that one Apply needs.
+// Interval is one look of the sensor, and what is needed to read it.
 type Interval struct {
 	Snapshot *sensor.Snapshot
 	Topology sensor.Topology
 	// CPUs is the number of online CPUs by package index.
 	CPUs []int
 	// Owner names the agent that a cgroup belongs to, "" for none.
-	Owner    func(cgroup.ID) string
-	Readings []energy.Reading
+	Owner func(cgroup.ID) string
 }
 
 // Charge is what one cgroup used in an interval.
@@ -115,17 +120,18 @@ func (l *Ledger) Retire(agent string) {
 // Has says whether an account of that name is open.
 func (l *Ledger) Has(name string) bool { _, ok := l.accounts[name]; return ok }
 
-// Apply charges one interval and returns what each cgroup used in it. The
-// first Apply after New only sets the marks that later ones differ from.
-func (l *Ledger) Apply(in Interval) []Charge {
+// Charge begins an interval: it charges CPU time, switches and bytes, and
+// returns what each cgroup used. The first Charge after New only sets the
+// marks that later ones differ from. Divide ends the interval.
+func (l *Ledger) Charge(in Interval) []Charge {
 	packages := len(in.Topology.Packages)
 	for _, a := range l.sorted {
 		a.interval = Usage{}
 		a.onCPU = resized(a.onCPU, packages)
 	}
 	snap := in.Snapshot
-	elapsed := max(snap.At-l.at, 0)
-	first := !l.started
+	l.topology, l.cpus = in.Topology, in.CPUs
+	l.elapsed, l.first = max(snap.At-l.at, 0), !l.started
 	l.at, l.started = snap.At, true
 
 	charges := make([]Charge, 0, len(snap.Cgroups))
@@ -133,7 +139,7 @@ func (l *Ledger) Apply(in Interval) []Charge {
 	for id, u := range snap.Cgroups {
 		d := difference(u, l.prev[id])
 		next[id] = highest(u, l.prev[id])
-		if first || d.isZero() {
+		if l.first || d.isZero() {
 			continue
 		}
 		owner := in.Owner(id)
@@ -146,28 +152,43 @@ func (l *Ledger) Apply(in Interval) []Charge {
 		charges = append(charges, Charge{Cgroup: id, Owner: owner, Usage: d.usage()})
 	}
 	l.prev = next
-	if d := difference(snap.Overflow, l.overflow); !first {
+	if d := difference(snap.Overflow, l.overflow); !l.first {
 		l.nobody.charge(d)
 	}
 	l.overflow = highest(snap.Overflow, l.overflow)
+	for len(l.busy) < packages {
+		l.busy = append(l.busy, 0)
+	}
+	for _, a := range l.sorted {
+		for p, t := range a.onCPU {
+			l.busy[p] += time.Duration(t) // #nosec G115 -- nanoseconds of one interval
+		}
+	}
+	return charges
+}
 
-	for _, r := range in.Readings {
-		l.meter(r, in, elapsed, first)
+// Busy is the on-CPU time of all that was charged since New, by package index.
+func (l *Ledger) Busy() []time.Duration { return slices.Clone(l.busy) }
+
+// Divide ends the interval that Charge began: it divides the joules of every
+// zone.
+func (l *Ledger) Divide(readings []energy.Reading) {
+	for _, r := range readings {
+		l.meter(r)
 	}
 	for _, z := range l.zones {
 		// Power is of this interval; a zone that was not read has none.
-		if !slices.ContainsFunc(in.Readings, func(r energy.Reading) bool { return r.Zone == z.Reading.Zone }) {
+		if !slices.ContainsFunc(readings, func(r energy.Reading) bool { return r.Zone == z.Reading.Zone }) {
 			z.Power = 0
 		}
 	}
 	for _, a := range l.sorted {
 		a.total.add(a.interval)
 	}
-	return charges
 }
 
 // meter divides what one zone used since its counter last moved.
-func (l *Ledger) meter(r energy.Reading, in Interval, elapsed time.Duration, first bool) {
+func (l *Ledger) meter(r energy.Reading) {
 	z := l.zones[r.Zone]
 	if z == nil {
 		z = &zone{pending: make(map[*account]uint64)}
@@ -180,16 +201,16 @@ func (l *Ledger) meter(r energy.Reading, in Interval, elapsed time.Duration, fir
 		z.seen, z.last = true, r.Total
 		return
 	}
-	if first {
+	if l.first {
 		z.last = r.Total
 		return
 	}
-	z.elapsed += elapsed
-	pkgs := packagesOf(r.Zone, in.Topology)
+	z.elapsed += l.elapsed
+	pkgs := packagesOf(r.Zone, l.topology)
 	z.cpus = 0
 	for _, p := range pkgs {
-		if p < len(in.CPUs) {
-			z.cpus += in.CPUs[p]
+		if p < len(l.cpus) {
+			z.cpus += l.cpus[p]
 		}
 	}
 	for _, a := range l.sorted {
@@ -214,12 +235,12 @@ func (l *Ledger) meter(r energy.Reading, in Interval, elapsed time.Duration, fir
 	if z.elapsed > 0 {
 		z.Power = energy.Microwatts(float64(metered) / z.elapsed.Seconds())
 	}
-	l.divide(z, metered)
+	l.split(z, metered)
 	clear(z.pending)
 	z.elapsed, z.busy = 0, 0
 }
 
-func (l *Ledger) divide(z *zone, metered energy.Microjoules) {
+func (l *Ledger) split(z *zone, metered energy.Microjoules) {
 	consumers := make([]*account, 0, len(l.sorted))
 	weights := make([]uint64, 0, len(l.sorted))
 	for _, a := range l.sorted {

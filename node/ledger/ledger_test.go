@@ -68,10 +68,11 @@ func (m *machine) step(t *rapid.T, l *Ledger) {
 	for id, u := range m.cgroups {
 		snap.Cgroups[id] = u
 	}
-	l.Apply(Interval{
-		Snapshot: snap, Topology: twoSockets, CPUs: []int{2, 2}, Readings: readings,
+	l.Charge(Interval{
+		Snapshot: snap, Topology: twoSockets, CPUs: []int{2, 2},
 		Owner: func(id cgroup.ID) string { return m.owners[id] },
 	})
+	l.Divide(readings)
 }
 
 // Joules are conserved, to the microjoule, and no account goes back, whatever
@@ -123,9 +124,9 @@ func TestConservation(t *testing.T) {
 
 // apply is one interval of a world with two cgroups: 2 is agent a, 3 is system.
 func apply(l *Ledger, at time.Duration, a, sys []time.Duration, readings ...energy.Reading) {
-	l.Apply(Interval{
+	l.Charge(Interval{
 		Snapshot: &sensor.Snapshot{At: at, Cgroups: map[cgroup.ID]sensor.Usage{2: usage(a...), 3: usage(sys...)}},
-		Topology: twoSockets, CPUs: []int{2, 2}, Readings: readings,
+		Topology: twoSockets, CPUs: []int{2, 2},
 		Owner: func(id cgroup.ID) string {
 			if id == 2 {
 				return "a"
@@ -133,6 +134,7 @@ func apply(l *Ledger, at time.Duration, a, sys []time.Duration, readings ...ener
 			return ""
 		},
 	})
+	l.Divide(readings)
 }
 
 func total(l *Ledger, name string) Usage {
