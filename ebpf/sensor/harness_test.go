@@ -125,14 +125,14 @@ func writeBytes(pid int) (uint64, error) {
 
 // actor is a child that plays a role.
 type actor struct {
-	t   *testing.T
+	t   testing.TB
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Reader
 }
 
 // start runs a role, born inside the cgroup dir unless that is empty.
-func start(t *testing.T, dir string, steps ...string) *actor {
+func start(t testing.TB, dir string, steps ...string) *actor {
 	t.Helper()
 	c := exec.Command(os.Args[0])
 	c.Env = append(os.Environ(), roleEnv+"="+strings.Join(steps, ","), "GOMAXPROCS=1")
@@ -212,7 +212,7 @@ func (a *actor) end() time.Duration {
 	return a.cmd.ProcessState.UserTime() + a.cmd.ProcessState.SystemTime()
 }
 
-func hierarchy(t *testing.T) *cgroup.Hierarchy {
+func hierarchy(t testing.TB) *cgroup.Hierarchy {
 	t.Helper()
 	h, err := cgroup.Open("/sys/fs/cgroup")
 	if err != nil {
@@ -238,7 +238,7 @@ type leaf struct {
 
 var leaves int
 
-func newLeaf(t *testing.T, h *cgroup.Hierarchy, below string) leaf {
+func newLeaf(t testing.TB, h *cgroup.Hierarchy, below string) leaf {
 	t.Helper()
 	leaves++
 	l := leaf{h: h, path: fmt.Sprintf("%s/cam-test-sensor-%d-%d", below, os.Getpid(), leaves)}
@@ -257,7 +257,7 @@ func newLeaf(t *testing.T, h *cgroup.Hierarchy, below string) leaf {
 }
 
 // remove waits for what is on its way out: the kernel refuses until it is.
-func (l leaf) remove(t *testing.T) {
+func (l leaf) remove(t testing.TB) {
 	t.Helper()
 	var err error
 	for range 500 {
@@ -271,7 +271,7 @@ func (l leaf) remove(t *testing.T) {
 
 // kernelSensor opens the eBPF sensor; a test skips only where the machine
 // shows that it cannot be had.
-func kernelSensor(t *testing.T, c Config) Sensor {
+func kernelSensor(t testing.TB, c Config) Sensor {
 	t.Helper()
 	c.Force = EBPF
 	s, err := Open(c)
@@ -290,7 +290,7 @@ func kernelSensor(t *testing.T, c Config) Sensor {
 	return s
 }
 
-func look(t *testing.T, s Sensor) *Snapshot {
+func look(t testing.TB, s Sensor) *Snapshot {
 	t.Helper()
 	sn, err := s.Snapshot()
 	if err != nil {
@@ -301,7 +301,7 @@ func look(t *testing.T, s Sensor) *Snapshot {
 }
 
 // checkAncestry follows every cgroup to the root.
-func checkAncestry(t *testing.T, s *Snapshot) {
+func checkAncestry(t testing.TB, s *Snapshot) {
 	t.Helper()
 	for id := range s.Cgroups {
 		for depth := 0; id != cgroup.Root; depth++ {
@@ -338,7 +338,7 @@ func (s *Snapshot) idle() (d time.Duration) {
 }
 
 // diskDir is a directory on a file system that the kernel counts I/O for.
-func diskDir(t *testing.T) string {
+func diskDir(t testing.TB) string {
 	t.Helper()
 	for _, dir := range []string{t.TempDir(), "."} {
 		var st unix.Statfs_t
@@ -358,7 +358,7 @@ func diskDir(t *testing.T) string {
 }
 
 // dropPages writes a file back and takes it out of the page cache.
-func dropPages(t *testing.T, name string) {
+func dropPages(t testing.TB, name string) {
 	t.Helper()
 	f, err := os.Open(name)
 	if err != nil {

@@ -2,8 +2,10 @@ package sensor
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,29 +15,38 @@ import (
 	"github.com/cam-os/edge/ebpf/cgroup"
 )
 
-// The scheduler reads its clock a moment before the tracepoint; where a
-// hypervisor stops the CPU between the two, they bill that time to different
-// tasks. So one run of a few must agree closely, and none be far off.
+// agrees runs a measurement a few times. The scheduler reads its clock a moment
+// before the tracepoint; where a hypervisor stops the CPU between the two, they
+// bill that time to different tasks. So one run of a few must agree within 2%,
+// and none be far off.
+func agrees(t *testing.T, run func() (charged, rusage time.Duration)) {
+	t.Helper()
+	var seen []string
+	for range 8 {
+		got, truth := run()
+		off := (got - truth).Abs()
+		if off < truth/50 {
+			return
+		}
+		if seen = append(seen, fmt.Sprintf("%v of %v", got, truth)); off > truth/2 {
+			break
+		}
+	}
+	t.Errorf("charged %s", strings.Join(seen, ", "))
+}
+
 func TestBurnerMatchesRusage(t *testing.T) {
 	h := hierarchy(t)
 	s := kernelSensor(t, Config{})
-	best := time.Hour
-	for range 5 {
+	agrees(t, func() (time.Duration, time.Duration) {
 		l := newLeaf(t, h, "")
 		truth := start(t, l.dir, "burn:300ms").end()
 		got := look(t, s).Cgroups[l.id]
 		if got.Switches == 0 {
 			t.Error("no switch counted")
 		}
-		off := (got.cpu() - truth).Abs()
-		if off > truth/8 {
-			t.Fatalf("charged %v, rusage says %v", got.cpu(), truth)
-		}
-		if best = min(best, off); best < truth/50 {
-			return
-		}
-	}
-	t.Errorf("never closer than %v to 300ms", best)
+		return got.cpu(), truth
+	})
 }
 
 // What runs at the moment of the look is charged up to it.
@@ -71,14 +82,14 @@ func TestShortLivedIsCharged(t *testing.T) {
 	h := hierarchy(t)
 	s := kernelSensor(t, Config{})
 	l := newLeaf(t, h, "")
-	var truth time.Duration
-	for range 20 {
-		truth += start(t, l.dir, "burn:2ms").end()
-	}
-	got := look(t, s).Cgroups[l.id].cpu()
-	if d := (got - truth).Abs(); d > truth/8 {
-		t.Errorf("20 short processes: charged %v, rusage says %v", got, truth)
-	}
+	agrees(t, func() (time.Duration, time.Duration) {
+		before := look(t, s).Cgroups[l.id].cpu()
+		var truth time.Duration
+		for range 10 {
+			truth += start(t, l.dir, "burn:2ms").end()
+		}
+		return look(t, s).Cgroups[l.id].cpu() - before, truth
+	})
 }
 
 // Cgroups that come and go between two looks are there, with their ancestors.
@@ -93,7 +104,7 @@ func TestNestedAndGoneBeforeTheLook(t *testing.T) {
 		l.remove(t)
 	}
 	sn := look(t, s)
-	if got := sn.Cgroups[inner.id].cpu(); got < truth*9/10 {
+	if got := sn.Cgroups[inner.id].cpu(); got < truth/2 { // see agrees
 		t.Errorf("charged %v of %v", got, truth)
 	}
 	if sn.Parents[inner.id] != middle.id || sn.Parents[middle.id] != outer.id || sn.Parents[outer.id] != cgroup.Root {
@@ -142,7 +153,7 @@ func TestOverflowLosesNothing(t *testing.T) {
 	}
 	after := look(t, s)
 	got := after.Overflow.cpu() - before.Overflow.cpu()
-	if got < truth*9/10 { // rusage and the tracepoint differ a little, see above
+	if got < truth*3/4 { // see agrees; conserved has the exact answer
 		t.Errorf("overflow has %v of %v", got, truth)
 	}
 	if after.Overflow.Switches == before.Overflow.Switches {
@@ -162,7 +173,7 @@ func conserved(t *testing.T, from, to *Snapshot) {
 	t.Helper()
 	got := to.busy() + to.idle() - from.busy() - from.idle()
 	want := (to.At - from.At) * time.Duration(runtime.NumCPU())
-	if d := (got - want).Abs(); d > want/200 {
+	if d := (got - want).Abs(); d > want/1000 {
 		t.Errorf("charged %v of %v: off by %v", got, want, d)
 	}
 }

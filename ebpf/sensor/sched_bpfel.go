@@ -20,12 +20,14 @@ type schedAncestry struct {
 }
 
 type schedCpu struct {
-	_        structs.HostLayout
-	First    uint64
-	Last     uint64
-	Idle     uint64
-	Overflow schedUsage
-	Slots    [16]struct {
+	_          structs.HostLayout
+	First      uint64
+	Last       uint64
+	Idle       uint64
+	Looked     uint64
+	LookedIdle uint64
+	Overflow   schedUsage
+	Slots      [16]struct {
 		_        structs.HostLayout
 		Id       uint64
 		Ns       uint64

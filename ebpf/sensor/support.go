@@ -124,3 +124,25 @@ func bootTime() (time.Duration, error) {
 	}
 	return time.Duration(ts.Nano()), nil
 }
+
+// suspendedTime is by how much CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC. The
+// two are read in turns; the closest pair has not been interrupted.
+func suspendedTime() (time.Duration, error) {
+	var best, gap time.Duration
+	for i := range 3 {
+		var before, boot, after unix.Timespec
+		if err := errors.Join(unix.ClockGettime(unix.CLOCK_MONOTONIC, &before),
+			unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot),
+			unix.ClockGettime(unix.CLOCK_MONOTONIC, &after)); err != nil {
+			return 0, fmt.Errorf("read the boot clock: %w", err)
+		}
+		if g := time.Duration(after.Nano() - before.Nano()); i == 0 || g < gap {
+			gap, best = g, time.Duration(boot.Nano()-before.Nano())-g/2
+		}
+	}
+	// Never suspended: do not let the reading's error through.
+	if best < time.Millisecond {
+		best = 0
+	}
+	return best, nil
+}

@@ -33,6 +33,8 @@ struct cpu {
 	__u64 first; /* when this CPU was first seen, CLOCK_MONOTONIC */
 	__u64 last;  /* charged up to here */
 	__u64 idle;
+	__u64 looked;      /* last, at the latest look */
+	__u64 looked_idle; /* and idle: what comes after is the next look's */
 	struct usage overflow;
 	struct slot slots[SLOTS];
 };
@@ -238,6 +240,8 @@ int look(void *ctx)
 			s->ns += delta;
 		}
 	}
+	c->looked = c->last;
+	c->looked_idle = c->idle;
 	for (int i = 0; i < SLOTS; i++) {
 		struct slot *s = &c->slots[i];
 
