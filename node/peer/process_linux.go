@@ -17,6 +17,8 @@ type process struct {
 	Peer
 	pidfd  *os.File
 	cgroup *os.File // /proc/PID/cgroup, bound to the process
+	// cgroupID is the kernel's id of Cgroup, 0 where a pidfd does not tell it.
+	cgroupID uint64
 	// unproven is how much data was queued when the number came to be held; -1
 	// when the kernel itself named the process. See the package comment.
 	unproven int
@@ -90,8 +92,15 @@ func (p *process) look(accepted time.Duration, noPidfd bool) error {
 		return refuse(Unknown, "process %d: %w", p.PID, err)
 	}
 	p.StartTime = start
+	before := uint64(0)
+	if !noPidfd {
+		before = p.askCgroupID()
+	}
 	if p.Cgroup, err = p.readCgroup(); err != nil {
 		return err
+	}
+	if before != 0 && p.askCgroupID() == before {
+		p.cgroupID = before
 	}
 	if !p.alive() {
 		return refuse(Exited, "process %d has exited", p.PID)
@@ -148,8 +157,28 @@ func (p *process) readCgroup() (string, error) {
 	return path, nil
 }
 
+// askCgroupID asks the pidfd for the id of the process' cgroup: 0 before Linux
+// 6.13 (PIDFD_GET_INFO), or when the process is gone. It takes no lock, where
+// /proc/PID/cgroup takes the kernel's one cgroup mutex.
+func (p *process) askCgroupID() uint64 {
+	rc, err := p.pidfd.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_CGROUPID}
+	if rc.Control(func(fd uintptr) { err = unix.IoctlPidfdInfo(int(fd), &info) }) != nil || err != nil || // #nosec G115 -- a descriptor
+		info.Mask&unix.PIDFD_INFO_CGROUPID == 0 {
+		return 0
+	}
+	return info.Cgroupid
+}
+
 // check says whether the peer still is what it was.
 func (p *process) check() error {
+	if p.cgroupID != 0 && p.askCgroupID() == p.cgroupID && p.alive() {
+		return nil
+	}
+	// The slow way, which also says what is wrong.
 	now, err := p.readCgroup()
 	if err != nil {
 		return err
