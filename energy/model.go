@@ -60,6 +60,7 @@ type estimate struct {
 	busyRest  uint64 // the same, times cpus
 	cpus      uint64
 	faults    uint64
+	idle      Microwatts
 	state     State
 	note      string
 }
@@ -97,13 +98,14 @@ func (m *model) read(a Activity, metered map[int]Source) []Reading {
 		}
 		idle, most := m.power.of(max(a.CPUs[i], 0), all)
 		e.advance(a, i, idle, most)
+		e.idle = idle
 		e.state, e.note = Fresh, m.power.note
 	}
 	out := make([]Reading, 0, len(m.zones))
 	for _, e := range m.zones {
 		out = append(out, Reading{
 			Zone: e.zone, Total: e.total, State: e.state, Age: max(a.At-e.moved, 0),
-			Error: m.power.err, Note: e.note, Faults: e.faults,
+			Error: m.power.err, Idle: e.idle, Note: e.note, Faults: e.faults,
 		})
 	}
 	return out

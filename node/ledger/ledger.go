@@ -194,7 +194,9 @@ func (l *Ledger) meter(r energy.Reading) {
 		z = &zone{pending: make(map[*account]uint64)}
 		l.zones[r.Zone] = z
 	}
+	doubtful := r.Resets > z.Reading.Resets || r.Faults > z.Reading.Faults
 	z.Reading = r
+	z.baseline.Configured = r.Idle
 	if !z.seen {
 		// A zone that was found later than the first interval starts here too:
 		// what it counted before cannot be divided.
@@ -230,7 +232,9 @@ func (l *Ledger) meter(r energy.Reading) {
 		return
 	}
 	z.last = r.Total
-	z.baseline.Observe(metered, z.elapsed, z.busy, z.cpus)
+	if !doubtful {
+		z.baseline.Observe(metered, z.elapsed, z.busy, z.cpus)
+	}
 	z.IdlePower = z.baseline.Power()
 	if z.elapsed > 0 {
 		z.Power = energy.Microwatts(float64(metered) / z.elapsed.Seconds())

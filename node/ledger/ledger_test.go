@@ -224,3 +224,15 @@ func TestRestoreKeepsReservedNames(t *testing.T) {
 		}
 	}
 }
+
+// A meter that knows the power of a quiet zone, as a model does, need not be
+// watched until it is learned.
+func TestMeterThatKnowsItsIdlePower(t *testing.T) {
+	l := New(State{})
+	z := energy.Zone{Name: "package", Socket: 0, Source: energy.Model}
+	apply(l, 0, []time.Duration{0, 0}, []time.Duration{0, 0}, energy.Reading{Zone: z, Idle: 2_000_000})
+	apply(l, time.Second, []time.Duration{time.Second, 0}, []time.Duration{0, 0}, energy.Reading{Zone: z, Total: 5_000_000, Idle: 2_000_000})
+	if a, idle := total(l, "a").Energy[z], total(l, Idle).Energy[z]; a != 3_000_000 || idle != 2_000_000 {
+		t.Errorf("a %d µJ, idle %d µJ; want 3 J and 2 J", a, idle)
+	}
+}
