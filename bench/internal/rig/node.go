@@ -44,11 +44,11 @@ type Node struct {
 // StartNode starts a node at its defaults, but for places; sysfs "" is the
 // kernel's. It returns when the node is up.
 func (r *Rig) StartNode(ctx context.Context, sysfs string) (_ *Node, err error) {
-	r.nodes++
-	n := &Node{StateDir: filepath.Join(r.Dir, fmt.Sprintf("node-%d", r.nodes)), rig: r}
+	n := &Node{StateDir: filepath.Join(r.Dir, fmt.Sprintf("node-%d", len(r.states))), rig: r}
 	if err := os.Mkdir(n.StateDir, 0o700); err != nil {
 		return nil, err
 	}
+	r.states = append(r.states, n.StateDir)
 	n.socket = filepath.Join(n.StateDir, "cam.sock")
 	address, err := freeAddress()
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cam-os/edge/ebpf/cgroup"
 	"github.com/cam-os/edge/energy/simulator"
+	"github.com/cam-os/edge/store"
 )
 
 // Rig owns everything that a bench makes. Close removes it.
@@ -28,7 +29,7 @@ type Rig struct {
 	fast    string // a directory in memory
 	slice   string // agents' cgroups are made below it
 	cgroups *cgroup.Hierarchy
-	nodes   int
+	states  []string // directories of nodes
 }
 
 const module = "github.com/cam-os/edge"
@@ -74,12 +75,31 @@ func (r *Rig) Memory() string { return r.fast }
 // Close removes directories and cgroups. Nodes and agents must have ended.
 func (r *Rig) Close() error {
 	errs := []error{r.removeCgroups()}
+	for _, dir := range r.states {
+		errs = append(errs, removeLive(dir))
+	}
 	for _, dir := range []string{r.Dir, r.fast} {
 		if dir != "" {
 			errs = append(errs, os.RemoveAll(dir))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// removeLive removes the copy of its state that a node keeps in memory.
+func removeLive(dir string) error {
+	s, err := store.Open(store.Config{Dir: dir})
+	if err != nil {
+		return err
+	}
+	live := s.Stats().LivePath
+	if err := s.Close(); err != nil || live == "" {
+		return err
+	}
+	if err := os.Remove(live); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func (r *Rig) removeCgroups() error {
