@@ -60,7 +60,7 @@ func TestFilesNeverGoBack(t *testing.T) {
 	h := hierarchy(t)
 	s := fileSensor(t)
 	prev := look(t, s)
-	for range 20 {
+	for range 10 {
 		l := newLeaf(t, h, "")
 		start(t, l.dir, "burn:1ms").end()
 		sn := look(t, s)

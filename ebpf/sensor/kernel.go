@@ -41,9 +41,10 @@ type probe struct {
 
 // account is what the last looks said of one cgroup.
 type account struct {
-	usage  Usage
-	total  schedUsage // over all CPUs, as the kernel has it
-	silent int        // looks since total changed
+	onCPU    []time.Duration
+	switches uint64
+	total    schedUsage // over all CPUs, as the kernel has it
+	silent   int        // looks since total changed
 }
 
 func openKernel(c Config) (_ *kernel, err error) {
@@ -68,6 +69,9 @@ func openKernel(c Config) (_ *kernel, err error) {
 		k.missed = append(k.missed, "I/O bytes per cgroup: this kernel does not count task I/O; boot one with CONFIG_TASK_IO_ACCOUNTING=y")
 		delete(spec.Programs, schedProgTaskIo)
 		delete(spec.Programs, schedProgSchedProcessExit)
+	}
+	if hiddenTasks(c.Procfs) {
+		k.missed = append(k.missed, "I/O bytes of processes outside this pid namespace, until they exit; run in the host's (hostPID)")
 	}
 	defer func() {
 		if err != nil {

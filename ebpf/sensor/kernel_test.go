@@ -186,7 +186,7 @@ func TestConservation(t *testing.T) {
 	first := look(t, s)
 	last := first
 	for range 3 {
-		time.Sleep(time.Second)
+		time.Sleep(500 * time.Millisecond)
 		sn := look(t, s)
 		conserved(t, last, sn)
 		last = sn
@@ -264,7 +264,7 @@ func noneWentBack(t *testing.T, prev, now *Snapshot) {
 func TestCloseLeavesNothing(t *testing.T) {
 	kernelSensor(t, Config{}) // what the runtime opens once and keeps
 	before := descriptors(t)
-	for range 3 {
+	for range 2 {
 		s, err := openKernel(mustDefaults(t, Config{}))
 		if err != nil {
 			t.Fatal(err)

@@ -161,11 +161,11 @@ func (k *kernel) charge(s *Snapshot, entries []entry, live []liveTask) {
 			a.total, a.silent = e.total, 0
 		}
 		// Only a CPU that comes or goes during the look could make it less.
-		for p, had := range a.usage.OnCPU {
+		for p, had := range a.onCPU {
 			u.OnCPU[p] = max(u.OnCPU[p], had)
 		}
-		u.Switches = max(u.Switches, a.usage.Switches)
-		a.usage = u
+		u.Switches = max(u.Switches, a.switches)
+		a.onCPU, a.switches = append(a.onCPU[:0], u.OnCPU...), u.Switches
 		s.Cgroups[e.id] = u
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -98,6 +99,14 @@ func taskIOAccounting(cache *btf.Cache) bool {
 		}
 	}
 	return false
+}
+
+// hiddenTasks says whether this process is in a pid namespace of its own: the
+// task iterator shows what is in it. The first one has a fixed inode number
+// (include/linux/proc_ns.h, PROC_PID_INIT_INO).
+func hiddenTasks(procfs string) bool {
+	ns, err := os.Readlink(filepath.Join(procfs, "self/ns/pid"))
+	return err == nil && ns != "pid:[4026531836]"
 }
 
 // settledTable is the kernel's side of taskIO.

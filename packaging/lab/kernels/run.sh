@@ -38,11 +38,10 @@ apt_in() {
 
 # kernel SUITE: the suite's cloud kernel, unpacked into the cache.
 kernel() {
-	suite=$1 dir=$cache/$1
-	[ -e "$dir/done" ] && return
+	suite=$1 dir=$cache/$1.$$
+	[ -d "$cache/$suite" ] && return
 	from=$(mirror)
-	[ -n "$from" ] || die "no Debian mirror in /etc/apt; put $suite's linux-image-*-cloud-amd64 into $dir by hand (dpkg-deb -x) and touch $dir/done"
-	rm -rf "$dir"
+	[ -n "$from" ] || die "no Debian mirror in /etc/apt; unpack $suite's linux-image-*-cloud-amd64 by hand: dpkg-deb -x FILE $cache/$suite"
 	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
 	echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $from $suite main" >"$dir/sources.list"
 	say "fetching $suite's kernel"
@@ -53,12 +52,13 @@ kernel() {
 	[ -n "$image" ] || die "no cloud kernel found in $suite"
 	(cd "$dir" && apt_in "$dir" -o Dir::State::status=/dev/null download "$image")
 	dpkg-deb -x "$dir"/linux-image-*.deb "$dir"
-	rm -rf "$dir"/*.deb "$dir/lists" "$dir/cache"
-	touch "$dir/done"
+	rm -rf "$dir"/*.deb "$dir/lists" "$dir/cache" "$dir/sources.list"
+	# Another run may have been faster.
+	mv -T "$dir" "$cache/$suite" 2>/dev/null || rm -rf "$dir"
 }
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT INT TERM
+trap 'rm -rf "$work" "$cache"/*.$$' EXIT INT TERM
 
 build() {
 	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -o "$work/guest" ./packaging/lab/kernels/guest
@@ -79,8 +79,8 @@ try() {
 	"$work/guest" -o "$work/initrd" "$@"
 	say "booting ${vmlinuz##*/vmlinuz-}"
 	# thread=single: with thread=multi, attaching to sched_switch crashes guests.
-	timeout 200 qemu-system-x86_64 -accel tcg,thread=single -cpu max -smp 2 -m 1G -nographic -no-reboot \
-		-nic none -kernel "$vmlinuz" -initrd "$work/initrd" \
+	timeout 200 qemu-system-x86_64 -accel tcg,thread=single -cpu max -smp 2 -m 1G -no-reboot \
+		-display none -monitor none -serial stdio -nic none -kernel "$vmlinuz" -initrd "$work/initrd" \
 		-append "console=ttyS0 quiet panic=-1 rdinit=/init" </dev/null | tr -d '\r' | tee "$work/$suite.log"
 	tail -n 5 "$work/$suite.log" | grep -q '^guest: ok$' || die "FAILED on ${vmlinuz##*/vmlinuz-}"
 	[ "$(grep -c '^--- PASS' "$work/$suite.log")" -gt 0 ] || die "no test ran on ${vmlinuz##*/vmlinuz-}"
