@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 GOOS_ARCHES := amd64 arm64
-LDFLAGS := -s -w
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.buildVersion=$(VERSION)
 GOTOOL := go tool -modfile=tools.mod
 STATE ?= ./var
 # Coverage of hand-written code must not sink below this.

@@ -108,8 +108,8 @@ type Reading struct {
 	// Error is the relative standard uncertainty of a difference of totals,
 	// 0.05 = 5%; 0 where it is not known.
 	Error float64
-	// Idle is the power that the meter itself takes for a quiet zone's: a model
-	// knows it; 0 where it must be learned.
+	// Idle is the zone's power when quiet, where that is known: by a model, or
+	// from the configuration; 0 where it must be learned.
 	Idle Microwatts
 	// Note says what a reader should know, e.g. how a model was calibrated.
 	Note   string

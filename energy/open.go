@@ -13,8 +13,8 @@ type Config struct {
 	// Sysfs and Procfs are roots; "" means /sys and /proc.
 	Sysfs, Procfs string
 	// IdleWatts and MaxWatts are the power of one package when nothing and
-	// when everything runs, for the model; 0 takes them from the table of
-	// processors.
+	// when everything runs. The model takes 0 from a table of processors; a
+	// metered package with 0 idle watts has its baseline learned.
 	IdleWatts, MaxWatts float64
 }
 
@@ -30,7 +30,10 @@ func Open(c Config) (m Meter, missing []string, err error) {
 	cpu := readProcessor(c)
 	pc := &powercap{sysfs: c.Sysfs, amd: cpu.vendor == "AuthenticAMD", virtual: cpu.virtual}
 	missing = pc.scan()
-	return &meter{powercap: pc, model: &model{power: c.power(cpu)}}, missing, nil
+	return &meter{
+		powercap: pc, model: &model{power: c.power(cpu)},
+		idle: Microwatts(math.Round(c.IdleWatts * 1e6)),
+	}, missing, nil
 }
 
 func (c Config) validate() error {
@@ -52,15 +55,18 @@ func (c Config) validate() error {
 type meter struct {
 	powercap *powercap
 	model    *model
+	// idle is the configured idle power of a package, 0 where it is learned.
+	idle Microwatts
 }
 
 // Read implements Meter.
 func (m *meter) Read(a Activity) []Reading {
 	readings := m.powercap.read(a.At, a.Suspended)
 	metered := map[int]Source{}
-	for _, r := range readings {
+	for i, r := range readings {
 		if r.Zone.Name == Package {
 			metered[r.Zone.Socket] = r.Zone.Source
+			readings[i].Idle = m.idle
 		}
 	}
 	readings = append(readings, m.model.read(a, metered)...)

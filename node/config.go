@@ -50,8 +50,7 @@ type SensorConfig struct {
 
 // EnergyConfig describes the machine where no meter does.
 type EnergyConfig struct {
-	// IdleWatts and MaxWatts calibrate the model; 0 takes them from a table of
-	// processors.
+	// IdleWatts and MaxWatts are of one package; see energy.Config.
 	IdleWatts float64 `yaml:"idle_watts"`
 	MaxWatts  float64 `yaml:"max_watts"`
 }

@@ -66,7 +66,7 @@ every figure from it "simulated". The truth lies beside it, in truth.json.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&file, "config", "", "YAML file with sockets and loads; see docs/simulator.md")
+	f.StringVar(&file, "config", "", "YAML file with sockets and loads; see docs/configuration.md")
 	f.StringVar(&cfg.Root, "root", "", "directory that plays sysfs")
 	f.StringVar(&cfg.Cgroup, "path.cgroup", "", "the cgroup2 root (default: found)")
 	f.StringVar(&cfg.Procfs, "path.procfs", "", "where procfs is mounted (default /proc)")
@@ -75,6 +75,7 @@ every figure from it "simulated". The truth lies beside it, in truth.json.`,
 	f.Float64Var(&cfg.OtherWatts, "other", 5, "watts per busy CPU of everything else")
 	f.Float64Var(&cfg.RangeJoules, "range", 0, "joules at which the counter wraps (0: as RAPL's, 262143.3)")
 	f.DurationVar(&period, "period", 10*time.Millisecond, "time between two steps")
+	cmd.AddCommand(newTruthCommand())
 	return cmd
 }
 
