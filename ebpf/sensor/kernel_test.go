@@ -17,18 +17,18 @@ import (
 
 // agrees runs a measurement a few times. The scheduler reads its clock a moment
 // before the tracepoint; where a hypervisor stops the CPU between the two, they
-// bill that time to different tasks. So one run of a few must agree within 2%,
-// and none be far off.
-func agrees(t *testing.T, run func() (charged, rusage time.Duration)) {
+// bill that time to different tasks. So one run of a few must agree, within 2%
+// below and 1/over above, and none be far off.
+func agrees(t *testing.T, over time.Duration, run func() (charged, rusage time.Duration)) {
 	t.Helper()
 	var seen []string
 	for range 8 {
 		got, truth := run()
-		off := (got - truth).Abs()
-		if off < truth/50 {
+		off := got - truth
+		if off > -truth/50 && off < truth/over {
 			return
 		}
-		if seen = append(seen, fmt.Sprintf("%v of %v", got, truth)); off > truth/2 {
+		if seen = append(seen, fmt.Sprintf("%v of %v", got, truth)); off.Abs() > truth/2 {
 			break
 		}
 	}
@@ -38,7 +38,7 @@ func agrees(t *testing.T, run func() (charged, rusage time.Duration)) {
 func TestBurnerMatchesRusage(t *testing.T) {
 	h := hierarchy(t)
 	s := kernelSensor(t, Config{})
-	agrees(t, func() (time.Duration, time.Duration) {
+	agrees(t, 50, func() (time.Duration, time.Duration) {
 		l := newLeaf(t, h, "")
 		truth := start(t, l.dir, "burn:300ms").end()
 		got := look(t, s).Cgroups[l.id]
@@ -82,7 +82,9 @@ func TestShortLivedIsCharged(t *testing.T) {
 	h := hierarchy(t)
 	s := kernelSensor(t, Config{})
 	l := newLeaf(t, h, "")
-	agrees(t, func() (time.Duration, time.Duration) {
+	// Being born and dying takes interrupts, which rusage may leave out
+	// (CONFIG_IRQ_TIME_ACCOUNTING).
+	agrees(t, 4, func() (time.Duration, time.Duration) {
 		before := look(t, s).Cgroups[l.id].cpu()
 		var truth time.Duration
 		for range 10 {
