@@ -119,6 +119,9 @@ func serve(ctx context.Context, n *node.Node, cfg node.Config, log *slog.Logger)
 	if err != nil {
 		return err
 	}
+	if listener.Note != "" {
+		log.Info("socket", "note", listener.Note)
+	}
 	server, err := api.NewServer(api.Config{Node: n, Coarse: n.Coarse(), Log: log})
 	if err != nil {
 		return errors.Join(err, listener.Close())
