@@ -11,9 +11,9 @@ const module = "github.com/cam-os/edge"
 // floors lists the rooms from the ground up. A package may import packages of
 // this module only from floors below its own; the longest prefix counts.
 var floors = [][]string{
-	{"ebpf/cgroup", "ebpf/probecost", "energy", "store", "systemd", "tpm"},
+	{"ebpf/cgroup", "energy", "store", "systemd", "tpm"},
 	{"ebpf/sensor", "energy/simulator"},
-	{"node/ledger"},
+	{"node/ledger", "ebpf/probecost"},
 	{"node/observe"},
 	{"node/agent", "node/coarse", "node/peer"},
 	{"node/api/cam"},
