@@ -47,7 +47,7 @@ type account struct {
 	silent   int        // looks since total changed
 }
 
-func openKernel(c Config) (_ *kernel, err error) {
+func openKernel(c Config) (*kernel, error) {
 	if err := supported(); err != nil {
 		return nil, err
 	}
@@ -56,6 +56,13 @@ func openKernel(c Config) (_ *kernel, err error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, &UnsupportedError{What: "room for locked memory", Remedy: "raise it: LimitMEMLOCK=infinity in the unit, or ulimit -l unlimited", Err: err}
 	}
+	cache := btf.NewCache()
+	return startKernel(c, cache, taskIOAccounting(cache))
+}
+
+// startKernel loads and attaches what the kernel can take; accounting says
+// whether it counts I/O per task.
+func startKernel(c Config, cache *btf.Cache, accounting bool) (_ *kernel, err error) {
 	spec, err := loadSched()
 	if err != nil {
 		return nil, fmt.Errorf("read the built-in eBPF object: %w", err)
@@ -63,14 +70,13 @@ func openKernel(c Config) (_ *kernel, err error) {
 	spec.Maps[schedMapUsages].MaxEntries = uint32(c.MaxCgroups)         // #nosec G115 -- withDefaults bounds it
 	spec.Maps[schedMapAncestries].MaxEntries = uint32(4 * c.MaxCgroups) // #nosec G115
 
-	cache := btf.NewCache()
 	k := &kernel{max: c.MaxCgroups, seen: make(map[cgroup.ID]*account)}
-	if !taskIOAccounting(cache) {
+	if !accounting {
 		k.missed = append(k.missed, "I/O bytes per cgroup: this kernel does not count task I/O; boot one with CONFIG_TASK_IO_ACCOUNTING=y")
 		delete(spec.Programs, schedProgTaskIo)
 		delete(spec.Programs, schedProgSchedProcessExit)
 	}
-	if hiddenTasks(c.Procfs) {
+	if accounting && hiddenTasks(c.Procfs) {
 		k.missed = append(k.missed, "I/O bytes of processes outside this pid namespace, until they exit; run in the host's (hostPID)")
 	}
 	defer func() {

@@ -11,14 +11,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 )
 
-// asNobody opens a sensor in a process without rights and returns what it says.
-func asNobody(t *testing.T, cgroups string) []string {
+// asNobody opens a sensor in a process of another user, with no rights but the
+// capabilities given, and returns what it says.
+func asNobody(t *testing.T, cgroups string, capabilities ...uintptr) []string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("not root: cannot become somebody else")
@@ -49,7 +51,7 @@ func asNobody(t *testing.T, cgroups string) []string {
 	c := exec.Command(exe)
 	c.Dir = "/"
 	c.Env = []string{roleEnv + "=sensor:" + cgroups}
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, AmbientCaps: capabilities}
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
 	out, err := c.Output()
@@ -73,6 +75,46 @@ func TestWithoutRights(t *testing.T) {
 		t.Errorf("source %q", got[0])
 	}
 	mentions(t, got[1:], "CAP_BPF", "figures per cgroup: no cgroup2", "10 ms", "CAP_SYS_PTRACE")
+}
+
+// Two capabilities are enough, where maps are not charged to RLIMIT_MEMLOCK.
+func TestWithTwoCapabilities(t *testing.T) {
+	kernelSensor(t, Config{}) // skips where there is none
+	h := hierarchy(t)
+	got := asNobody(t, h.Root(), unix.CAP_BPF, unix.CAP_PERFMON)
+	if release := kernelRelease(t); strings.HasPrefix(release, "5.10.") {
+		mentions(t, got[1:], "LimitMEMLOCK=infinity")
+		return
+	}
+	if got[0] != string(EBPF) || len(got) > 1 {
+		t.Errorf("%q", got)
+	}
+}
+
+func kernelRelease(t *testing.T) string {
+	t.Helper()
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// A kernel that does not count I/O per task still gives the rest.
+func TestWithoutTaskIO(t *testing.T) {
+	h := hierarchy(t)
+	kernelSensor(t, Config{}) // skips where there is none
+	s, err := startKernel(mustDefaults(t, Config{}), btf.NewCache(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	l := newLeaf(t, h, "")
+	start(t, l.dir, "burn:20ms").end()
+	if got := look(t, s).Cgroups[l.id]; got.cpu() < 10*time.Millisecond || got.Written != 0 {
+		t.Errorf("%+v", got)
+	}
+	mentions(t, s.Missing(), "CONFIG_TASK_IO_ACCOUNTING")
 }
 
 func mentions(t *testing.T, missing []string, words ...string) {

@@ -21,8 +21,9 @@ const (
 	// sockets, so that the split over packages is an estimate where there are
 	// several.
 	Cgroup Source = "cgroup"
-	// Procfs: /proc/PID/stat in clock ticks; what lives and dies between two
-	// looks is missed.
+	// Procfs: the whole machine as one account, the root cgroup's, from
+	// /proc/stat in clock ticks; I/O from /proc/PID/io, where that of what lives
+	// and dies between two looks is missed.
 	Procfs Source = "procfs"
 )
 
@@ -35,7 +36,8 @@ type Usage struct {
 	Switches uint64
 	// Read and Written are bytes as the kernel's task I/O accounting counts
 	// them (include/linux/task_io_accounting.h): fetched from, or dirtied to be
-	// sent to, the storage layer. Where only io.stat is at hand, its bytes.
+	// sent to, the storage layer. What a truncation cancels later is not taken
+	// back: it may be another task's. Where only io.stat is at hand, its bytes.
 	Read, Written uint64
 }
 
@@ -51,7 +53,10 @@ type Topology struct {
 // comparable by difference.
 type Snapshot struct {
 	// At is CLOCK_BOOTTIME when the look was taken: it counts suspended time
-	// and never jumps.
+	// and never jumps. With eBPF it is the mean over CPUs, each looked at in
+	// turn, so that between two snapshots all of Cgroups, Idle and Overflow
+	// together are the time that passed, times the CPUs online, less suspended
+	// time.
 	At time.Duration
 	// Cgroups holds each cgroup that ever used anything, itself only, without
 	// its descendants. A cgroup absent from the previous snapshot starts from
@@ -61,7 +66,8 @@ type Snapshot struct {
 	// Parents has the parent of every id in Cgroups, and of those parents up to
 	// the root, also for cgroups that lived only between two snapshots.
 	Parents map[cgroup.ID]cgroup.ID
-	// Idle is time that CPUs spent in the idle task, by package.
+	// Idle is time that CPUs spent in the idle task, by package. A CPU that was
+	// taken offline brings that time along when it comes back.
 	Idle []time.Duration
 	// Overflow is what was measured while the kernel's map had no room for
 	// another cgroup: real use without a name.
