@@ -41,10 +41,11 @@ type Node struct {
 	ledger   *ledger.Ledger
 	missing  []string
 
-	sequence uint64
-	self     selfMeter
-	paths    map[cgroup.ID]string
-	failures atomic.Uint64
+	sequence   uint64
+	self       selfMeter
+	paths      map[cgroup.ID]string
+	failures   atomic.Uint64
+	complaints complaints
 
 	coarse *coarse.Stepper
 	latest atomic.Pointer[observe.Observation]
@@ -60,7 +61,8 @@ func Open(cfg Config, version string, log *slog.Logger) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, version: version, log: log, started: time.Now(), coarse: &coarse.Stepper{},
-		paths: make(map[cgroup.ID]string), subs: make(map[chan *observe.Observation]struct{}),
+		complaints: complaints{log: log, now: time.Now},
+		paths:      make(map[cgroup.ID]string), subs: make(map[chan *observe.Observation]struct{}),
 	}
 	if err := n.open(); err != nil {
 		return nil, errors.Join(err, n.Close())
@@ -146,14 +148,12 @@ func (n *Node) Run(ctx context.Context, ready, alive func()) error {
 // the next sample catches up, since all counters are cumulative.
 func (n *Node) sample() {
 	snap, err := n.sensor.Snapshot()
+	n.complaints.about("sensor", err)
 	if err != nil {
 		n.failures.Add(1)
-		n.log.Error("no sample this interval; the next one catches up", "err", err)
 		return
 	}
-	if err := n.registry.Refresh(); err != nil {
-		n.log.Warn("agents", "err", err)
-	}
+	n.complaints.about("agents", n.registry.Refresh())
 	topology := n.sensor.Topology()
 	cpus := onlineCPUs(n.cfg.Path.Sysfs, topology)
 	charges := n.ledger.Charge(ledger.Interval{
@@ -171,11 +171,10 @@ func (n *Node) sample() {
 		n.ledger.Retire(name)
 	}
 	o := n.observation(snap, agents, charges)
-	if previous := n.latest.Load(); previous != nil || o.Sequence > 0 {
-		if err := n.store.Append(point(o), saved(n.ledger.State(), agents, o.Sequence)); err != nil {
-			n.failures.Add(1)
-			n.log.Error("store", "err", err)
-		}
+	err = n.store.Append(point(o), saved(n.ledger.State(), agents, o.Sequence))
+	n.complaints.about("store", err)
+	if err != nil {
+		n.failures.Add(1)
 	}
 	n.publish(o)
 }
