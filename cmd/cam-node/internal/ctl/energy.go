@@ -3,6 +3,7 @@ package ctl
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -81,17 +82,13 @@ func (s *Session) history(ctx context.Context, since, step time.Duration, agents
 	}
 	o := report.FromObservation(now.GetObservation())
 	// A zone that is gone today may still be in the window.
-	names := append(report.ZoneNames(o.Zones), report.SeriesZones(series.GetPoints())...)
-	chosen, err := report.ChooseZone(o.Zones, zone)
-	if err != nil || chosen == "" {
-		chosen = report.PrimaryZone(names)
-		for _, n := range names {
-			if n == zone {
-				chosen, err = n, nil
-			}
-		}
-		if err != nil && zone != "" {
+	chosen := zone
+	if past := report.SeriesZones(series.GetPoints()); zone == "" || !slices.Contains(past, zone) {
+		if chosen, err = report.ChooseZone(o.Zones, zone); err != nil {
 			return none, err
+		}
+		if chosen == "" {
+			chosen = report.PrimaryZone(past)
 		}
 	}
 	h := report.FromSeries(series, chosen, o.Zones)

@@ -48,7 +48,11 @@ each measured interval, until the node ends (exit code 3) or Ctrl-C.`,
 			request := &camv1.ObserveStreamRequest{Accounts: names, Breakdown: breakdown, Interval: durationpb.New(time.Duration(interval))}
 			n := 0
 			return stream(ctx, node, request, func(o report.Observation) (bool, error) {
-				n++
+				if n++; n == 1 {
+					if err := allThere(o, names); err != nil {
+						return false, err
+					}
+				}
 				return n == iterations, s.writeLine(o)
 			})
 		},

@@ -45,7 +45,9 @@ type Row struct {
 }
 
 // Blank tells that there is nothing to show.
-func (r Row) Blank() bool { return r.CPUNanoseconds == 0 && r.Microjoules == 0 && r.Read+r.Written == 0 }
+func (r Row) Blank() bool {
+	return r.CPUNanoseconds == 0 && r.Microjoules == 0 && r.Read+r.Written == 0
+}
 
 // Rows returns one row per account, in the node's order. Energy is that of one
 // zone, summed over sockets; never over zone names. An account without energy
