@@ -16,6 +16,11 @@ func (n *Node) StartAgent(ctx context.Context, name string, pid int) (string, er
 	if err != nil {
 		return "", forCaller(err)
 	}
+	// A sample out of turn, so that the agent finds itself in what it observes.
+	select {
+	case n.nudge <- struct{}{}:
+	default:
+	}
 	n.log.Info("agent started", "agent", name, "cgroup", path, "pid", pid)
 	return path, nil
 }

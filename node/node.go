@@ -45,6 +45,7 @@ type Node struct {
 	self       selfMeter
 	paths      map[cgroup.ID]string
 	failures   atomic.Uint64
+	nudge      chan struct{}
 	complaints complaints
 
 	coarse *coarse.Stepper
@@ -63,6 +64,7 @@ func Open(cfg Config, version string, log *slog.Logger) (*Node, error) {
 		cfg: cfg, version: version, log: log, started: time.Now(), coarse: &coarse.Stepper{},
 		complaints: complaints{log: log, now: time.Now},
 		paths:      make(map[cgroup.ID]string), subs: make(map[chan *observe.Observation]struct{}),
+		nudge: make(chan struct{}, 1),
 	}
 	if err := n.open(); err != nil {
 		return nil, errors.Join(err, n.Close())
@@ -137,6 +139,8 @@ func (n *Node) Run(ctx context.Context, ready, alive func()) error {
 		case <-ticker.C:
 			n.sample()
 			alive()
+		case <-n.nudge:
+			n.sample()
 		case <-ctx.Done():
 			n.sample()
 			return n.store.Commit()

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -230,20 +229,6 @@ func parseSeries(t *testing.T, r io.Reader) map[string]float64 {
 		out[line[:i]] = v
 	}
 	return out
-}
-
-// observation is what a program reads: camctl observe.
-func (d *device) observation() map[string]any {
-	d.t.Helper()
-	out, err := d.ctl("observe").Output()
-	if err != nil {
-		d.t.Fatalf("camctl observe: %v\n%s", err, d.log)
-	}
-	var o map[string]any
-	if err := json.Unmarshal(out, &o); err != nil {
-		d.t.Fatalf("%v:\n%s", err, out)
-	}
-	return o
 }
 
 // removeTree removes a cgroup and those below it, once their processes are
