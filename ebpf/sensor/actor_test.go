@@ -84,6 +84,10 @@ func play(steps []string) error {
 
 // describe prints the source and what is missing of a sensor opened here.
 func describe(cgroups string) error {
+	// The parent may have raised it, and it is inherited.
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: 65536, Max: 65536}); err != nil {
+		return err
+	}
 	s, err := Open(Config{Cgroup: cgroups})
 	if err != nil {
 		return err
