@@ -103,7 +103,7 @@ func partsRun(t *testing.T, b *bench) {
 	if err := b.slowdown(t.Context(), 1, 1000); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.perEvent(t.Context(), 1, 1000); err != nil {
+	if err := b.perEvent(1); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.conservation(t.Context()); err != nil {

@@ -113,5 +113,5 @@ const notes = `
 - **Share of energy − share of CPU time**: two agents that ` + "`camctl run`" + ` started on a power simulator, where every busy CPU draws the same. One burns all the time; the other runs processes that burn for the burst's length each, one after another, fork and exec included. The truth is what getrusage(2) says of each (with children), and what the simulator drew for each cgroup, which it measures apart from the node's sensor. Kepler's figures (v0.11, the same load on another machine) are published ones, not of this run.
 - **CPU of one core** is from the process's own CPU-time clock, over a window with a scrape each 15 s; the peer lives in the same window.
 - **Flash** is what a loop device of its own was sent, journal and metadata of ext4 included, at the store's defaults and with a full week in it: minutes are replayed that are like the one that the node of the footprint stored. A day has 1,440 commits.
-- **ns above an empty program** needs the kernel's bpf statistics, which the bench turns on for itself only; they cost both programs the same.
+- **ns above an empty program** needs the kernel's bpf statistics, which cost both programs the same and are off again afterwards.
 `

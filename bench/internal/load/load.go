@@ -85,7 +85,7 @@ func serial(d string, ended *atomic.Bool) (int, error) {
 	}
 	bursts := 0
 	for ; !ended.Load() || bursts == 0; bursts++ {
-		if err := exec.Command(self, "burst", d).Run(); err != nil { // #nosec G204 -- this program
+		if err := exec.Command(self, "burst", d).Run(); err != nil { // #nosec G204 G702 -- this program
 			return bursts, err
 		}
 	}
