@@ -61,7 +61,7 @@ func newNodeCommand(session *ctl.Session) *cobra.Command {
 keeps the accounts, and shows them. People talk to it with camctl, which is this
 same program under another name (or cam-node ctl).`,
 	}
-	root.AddCommand(newRunCommand(), newSimulateCommand(), newCtlCommand("ctl", session))
+	root.AddCommand(newRunCommand(), newSimulateCommand(), newCtlCommand("ctl", session), newPagesCommand(session))
 	return root
 }
 
