@@ -28,6 +28,10 @@ cross: ## Build for every architecture that we ship
 	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags '$(LDFLAGS)' -o bin/cam-node-linux-$$arch ./cmd/cam-node; \
 	done
 
+.PHONY: packages
+packages: ## Build .deb and .rpm for every architecture, into dist/
+	@packaging/build.sh dist $(GOOS_ARCHES)
+
 .PHONY: run
 run: build ## Build and run the node here, state in ./var
 	@mkdir -p $(STATE)
