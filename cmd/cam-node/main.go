@@ -25,7 +25,7 @@ func main() { os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
 // program it is.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	name := strings.TrimPrefix(filepath.Base(args[0]), "-")
-	session := &ctl.Session{Stdin: stdin, Stdout: stdout, Stderr: stderr, Getenv: os.Getenv}
+	session := &ctl.Session{Stdin: stdin, Stdout: stdout, Stderr: stderr, Getenv: os.Getenv, Version: version()}
 	var root *cobra.Command
 	if name == "camctl" {
 		root = newCtlCommand("camctl", session)

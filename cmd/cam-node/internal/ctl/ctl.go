@@ -44,6 +44,8 @@ type Session struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
+	// Version of this program.
+	Version string
 
 	socket string
 	json   bool
@@ -58,7 +60,7 @@ func (s *Session) AddTo(parent *cobra.Command) {
 		c.GroupID = "agents"
 		parent.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{s.doctorCommand(), s.storeCommand()} {
+	for _, c := range []*cobra.Command{s.doctorCommand(), s.checkConfigCommand(), s.storeCommand(), s.supportBundleCommand()} {
 		c.GroupID = "node"
 		parent.AddCommand(c)
 	}
