@@ -1,0 +1,83 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+const endpoint = "http://127.0.0.1:9465/metrics"
+
+// counters saves or checks the node's cumulative counters. Those of its own
+// process (go_, process_) start anew with it and do not count.
+func counters(what, file string) error {
+	now, err := scrape()
+	if err != nil {
+		return err
+	}
+	if what == "save" {
+		data, err := json.Marshal(now)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(file, data, 0o600)
+	}
+	data, err := os.ReadFile(file) // #nosec G304 -- the scenario names it
+	if err != nil {
+		return err
+	}
+	var before map[string]float64
+	if err := json.Unmarshal(data, &before); err != nil {
+		return err
+	}
+	var wrong []string
+	for name, v := range before {
+		switch is, ok := now[name]; {
+		case !ok:
+			wrong = append(wrong, fmt.Sprintf("%s is gone, was %v", name, v))
+		case is < v:
+			wrong = append(wrong, fmt.Sprintf("%s went back from %v to %v", name, v, is))
+		}
+	}
+	if len(wrong) > 0 {
+		return fmt.Errorf("%d of %d counters:\n%s", len(wrong), len(before), strings.Join(wrong, "\n"))
+	}
+	fmt.Printf("%d counters, none went back\n", len(before))
+	return nil
+}
+
+func scrape() (map[string]float64, error) {
+	resp, err := http.Get(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]float64)
+	for name, f := range families {
+		if f.GetType() != dto.MetricType_COUNTER || strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_") {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, l.GetName()+"="+l.GetValue())
+			}
+			out[name+"{"+strings.Join(labels, ",")+"}"] = m.GetCounter().GetValue()
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s shows no counters", endpoint)
+	}
+	return out, nil
+}

@@ -1,0 +1,28 @@
+// Command inside is the lab's program in a guest.
+//
+//	inside serve                 answer the lab on the virtio-serial port
+//	inside counters save FILE    keep every counter that the node shows
+//	inside counters check FILE   fail when one of them went back or is gone
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "inside:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	switch {
+	case len(args) == 1 && args[0] == "serve":
+		return serve()
+	case len(args) == 3 && args[0] == "counters":
+		return counters(args[1], args[2])
+	}
+	return fmt.Errorf("usage: inside serve | counters save FILE | counters check FILE")
+}

@@ -1,0 +1,156 @@
+//go:build lab
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cam-os/edge/packaging/lab/machine"
+)
+
+// suite and arch choose the device.
+func env(name, otherwise string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+// device boots a Debian with the files at /lab.
+func device(t *testing.T, files map[string]string) *machine.Device {
+	t.Helper()
+	img, err := machine.Build(env("CAM_LAB_SUITE", "bookworm"), env("CAM_LAB_ARCH", "amd64"), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	d, err := machine.Boot(ctx, img, files, 9465, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("console:\n%s", d.Console())
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// packages are two versions of the product, for one architecture.
+func packages(t *testing.T, arch string) map[string]string {
+	t.Helper()
+	files := make(map[string]string)
+	for i, version := range []string{"0.1.0", "0.2.0"} {
+		dir := t.TempDir()
+		c := exec.Command("../build.sh", dir, arch)
+		c.Env = append(os.Environ(), "VERSION="+version)
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("packaging/build.sh: %v\n%s", err, out)
+		}
+		debs, err := filepath.Glob(dir + "/*.deb")
+		if err != nil || len(debs) != 1 {
+			t.Fatalf("want one .deb, found %v", debs)
+		}
+		files[fmt.Sprintf("cam-node-%d.deb", i+1)] = debs[0]
+	}
+	return files
+}
+
+func TestScenarios(t *testing.T) {
+	d := device(t, packages(t, env("CAM_LAB_ARCH", "amd64")))
+	// Tracing programs that are typed need 5.11.
+	bpf := !strings.HasPrefix(d.Image.Release, "5.10.")
+	params := testscript.Params{
+		Dir:  "scenarios",
+		Cmds: commands(d),
+		Condition: func(cond string) (bool, error) {
+			if cond == "bpf" {
+				return bpf, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+	}
+	if only := os.Getenv("CAM_LAB_SCENARIOS"); only != "" {
+		params.Dir, params.Files = "", strings.Fields(only)
+	}
+	testscript.RunT(sequential{t}, params)
+}
+
+// commands are what a scenario can say beside testscript's own words:
+//
+//	on SCRIPT             run a shell script in the guest, as root
+//	until SECONDS SCRIPT  run it again and again until it succeeds
+//	put FILE PATH         copy a file of the scenario into the guest
+//	prometheus QUERY      scrape the device with a Prometheus outside, and ask it
+func commands(g *machine.Device) map[string]func(*testscript.TestScript, bool, []string) {
+	run := func(ts *testscript.TestScript, script string, stdin []byte, limit time.Duration) int {
+		ctx, cancel := context.WithTimeout(context.Background(), limit+30*time.Second)
+		defer cancel()
+		r, err := g.Run(ctx, script, stdin, limit)
+		if err != nil {
+			ts.Fatalf("%v\nconsole:\n%s", err, g.Console())
+		}
+		_, _ = ts.Stdout().Write(r.Stdout)
+		_, _ = ts.Stderr().Write(r.Stderr)
+		return r.Code
+	}
+	return map[string]func(*testscript.TestScript, bool, []string){
+		"on": func(ts *testscript.TestScript, neg bool, args []string) {
+			code := run(ts, strings.Join(args, " "), nil, time.Minute)
+			if (code != 0) != neg {
+				ts.Fatalf("exit code %d", code)
+			}
+		},
+		"until": func(ts *testscript.TestScript, neg bool, args []string) {
+			seconds, err := strconv.Atoi(args[0])
+			if err != nil || neg || len(args) < 2 {
+				ts.Fatalf("usage: until SECONDS SCRIPT")
+			}
+			script := strings.Join(args[1:], " ")
+			loop := fmt.Sprintf("end=$(($(cut -d. -f1 /proc/uptime)+%d))\nwhile ! out=$(sh -euc '%s' 2>&1); do [ $(cut -d. -f1 /proc/uptime) -lt $end ] || { echo \"$out\"; exit 1; }; sleep 0.2; done; echo \"$out\"",
+				seconds, strings.ReplaceAll(script, "'", `'\''`))
+			if code := run(ts, loop, nil, time.Duration(seconds+30)*time.Second); code != 0 {
+				ts.Fatalf("not within %d s", seconds)
+			}
+		},
+		"prometheus": func(ts *testscript.TestScript, neg bool, args []string) {
+			if neg || len(args) != 1 {
+				ts.Fatalf("usage: prometheus QUERY")
+			}
+			out, err := scrape(g.Address, args[0], ts.MkAbs("prometheus"))
+			ts.Check(err)
+			fmt.Fprintln(ts.Stdout(), out)
+		},
+		"put": func(ts *testscript.TestScript, neg bool, args []string) {
+			if neg || len(args) != 2 {
+				ts.Fatalf("usage: put FILE PATH")
+			}
+			if code := run(ts, "mkdir -p \"$(dirname "+args[1]+")\"; cat >"+args[1], []byte(ts.ReadFile(args[0])), time.Minute); code != 0 {
+				ts.Fatalf("exit code %d", code)
+			}
+		},
+	}
+}
+
+// sequential runs scripts one after another, since they share a device.
+type sequential struct{ *testing.T }
+
+func (s sequential) Parallel()     {}
+func (s sequential) Verbose() bool { return testing.Verbose() }
+func (s sequential) Run(name string, f func(testscript.T)) {
+	s.T.Run(name, func(t *testing.T) { f(sequential{t}) })
+}

@@ -1,0 +1,112 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// Device is a guest with systemd, and the directory with its disks.
+type Device struct {
+	*Guest
+	Image *Image
+
+	config Config
+	dir    string
+}
+
+// Boot boots a copy of an image with the files given at /lab, the lab's own
+// program among them, and waits until it answers. The TCP port is forwarded.
+func Boot(ctx context.Context, img *Image, files map[string]string, port int, log io.Writer) (*Device, error) {
+	dir, err := os.MkdirTemp("", "lab")
+	if err != nil {
+		return nil, err
+	}
+	d := &Device{Image: img, dir: dir}
+	if err := d.boot(ctx, files, port, log); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (d *Device) boot(ctx context.Context, files map[string]string, port int, log io.Writer) error {
+	disk, payload, inside := filepath.Join(d.dir, "disk.img"), filepath.Join(d.dir, "lab.img"), filepath.Join(d.dir, "inside")
+	if err := GoBuild(d.Image.Arch, "./packaging/lab/inside", inside); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(d.dir, "network"), []byte(network), 0o600); err != nil {
+		return err
+	}
+	all := map[string]string{"inside": inside, "network": filepath.Join(d.dir, "network")}
+	for name, file := range files {
+		all[name] = file
+	}
+	if err := Payload(payload, all); err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, "cp", "--sparse=always", d.Image.Disk, disk).CombinedOutput(); err != nil { // #nosec G204 -- our own files
+		return fmt.Errorf("cp: %w: %s", err, out)
+	}
+	d.config = Config{
+		Arch: d.Image.Arch, Kernel: d.Image.Kernel, Initrd: d.Image.Initrd, Dir: d.dir, Forward: port,
+		Append: "root=/dev/vda rw quiet",
+		Disks: []string{
+			"format=raw,cache=unsafe,file=" + disk,
+			"format=raw,readonly=on,file=" + payload,
+		},
+	}
+	return d.start(ctx, log)
+}
+
+func (d *Device) start(ctx context.Context, log io.Writer) error {
+	started := time.Now()
+	g, err := Start(d.config)
+	if err != nil {
+		return err
+	}
+	d.Guest = g
+	if err := g.Ready(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(log, "lab: Debian %s, kernel %s, answers after %v\n", d.Image.Suite, d.Image.Release, time.Since(started).Round(100*time.Millisecond))
+	return nil
+}
+
+// Close takes the power away and the disks.
+func (d *Device) Close() error {
+	var err error
+	if d.Guest != nil {
+		err = d.Kill()
+	}
+	return errors.Join(err, os.RemoveAll(d.dir))
+}
+
+// network brings up what QEMU's user network expects. There is no resolver and
+// no way out.
+const network = `for d in /sys/class/net/e*; do
+	ip link set up dev "${d##*/}"
+	ip addr add 10.0.2.15/24 dev "${d##*/}"
+done
+`
+
+// GoBuild compiles a program of this module, statically, for a guest. The
+// package is named from the module's root.
+func GoBuild(arch, pkg, out string, flags ...string) error {
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return fmt.Errorf("go list -m: %w", err)
+	}
+	args := append([]string{"build", "-trimpath", "-ldflags=-s -w", "-o", out}, flags...)
+	c := exec.Command("go", append(args, pkg)...) // #nosec G204 -- our own packages
+	c.Dir = string(root[:len(root)-1])
+	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
+	if msg, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %s: %w\n%s", pkg, err, msg)
+	}
+	return nil
+}

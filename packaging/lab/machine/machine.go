@@ -1,0 +1,195 @@
+// Package machine makes and drives virtual devices: a Debian image, a QEMU
+// under software emulation, and a channel to run scripts inside.
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config of a machine. Kernel and Arch are needed.
+type Config struct {
+	// Arch is amd64 or arm64, as Go calls them.
+	Arch string
+	// Kernel and Initrd are files; Append is added to the command line.
+	Kernel, Initrd, Append string
+	// Disks are the values of QEMU's -drive, without if and id.
+	Disks []string
+	// Memory in MiB; 0 means 1024.
+	Memory int
+	// CPUs; 0 means 2.
+	CPUs int
+	// Forward makes a TCP port of the guest reachable on a loopback port of
+	// the lab's choice; see Guest.Address. The guest reaches nothing.
+	Forward int
+	// Args are added to QEMU's.
+	Args []string
+	// Dir is for the sockets and the console's log; its path must be short,
+	// as those of unix sockets must.
+	Dir string
+}
+
+// Guest is a machine that runs.
+type Guest struct {
+	// Address reaches the forwarded port.
+	Address string
+
+	cmd     *exec.Cmd
+	console string
+	channel *channel
+	exited  chan struct{}
+	err     error
+}
+
+// qemu lists what differs between architectures. thread=single: with
+// thread=multi, attaching to sched_switch again and again crashes guests.
+func (c Config) qemu() (program string, args []string, err error) {
+	switch c.Arch {
+	case "amd64":
+		return "qemu-system-x86_64", []string{"-cpu", "max"}, nil
+	case "arm64":
+		return "qemu-system-aarch64", []string{"-machine", "virt", "-cpu", "cortex-a57"}, nil
+	}
+	return "", nil, fmt.Errorf("no guests of architecture %q", c.Arch)
+}
+
+// Console is the tty that the kernel of an architecture logs to.
+func (c Config) tty() string {
+	if c.Arch == "arm64" {
+		return "ttyAMA0"
+	}
+	return "ttyS0"
+}
+
+// Start starts a machine and returns at once.
+func Start(c Config) (*Guest, error) {
+	program, args, err := c.qemu()
+	if err != nil {
+		return nil, err
+	}
+	memory, cpus := c.Memory, c.CPUs
+	if memory == 0 {
+		memory = 1024
+	}
+	if cpus == 0 {
+		cpus = 2
+	}
+	g := &Guest{console: filepath.Join(c.Dir, "console.log"), exited: make(chan struct{})}
+	socket := filepath.Join(c.Dir, "ctl")
+	args = append(args,
+		"-accel", "tcg,thread=single", "-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memory),
+		"-no-reboot", "-display", "none", "-monitor", "none", "-serial", "file:"+g.console,
+		"-kernel", c.Kernel, "-append", strings.TrimSpace("console="+c.tty()+" panic=-1 "+c.Append),
+		"-device", "virtio-serial-pci", "-chardev", "socket,id=ctl,server=on,wait=off,path="+socket,
+		"-device", "virtserialport,chardev=ctl,name=cam-lab",
+		"-device", "virtio-rng-pci",
+	)
+	if c.Initrd != "" {
+		args = append(args, "-initrd", c.Initrd)
+	}
+	for i, d := range c.Disks {
+		args = append(args, "-drive", fmt.Sprintf("if=none,id=d%d,%s", i, d), "-device", fmt.Sprintf("virtio-blk-pci,drive=d%d", i))
+	}
+	if c.Forward != 0 {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		g.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		args = append(args, "-netdev", fmt.Sprintf("user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:%d-:%d", port, c.Forward),
+			"-device", "virtio-net-pci,netdev=n0,romfile=")
+	} else {
+		args = append(args, "-nic", "none")
+	}
+	g.cmd = exec.Command(program, append(args, c.Args...)...) // #nosec G204 -- the lab's own arguments
+	stderr := &tail{}
+	g.cmd.Stderr = stderr
+	if err := g.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		if err := g.cmd.Wait(); err != nil {
+			g.err = fmt.Errorf("%s: %w\n%s", program, err, stderr)
+		}
+		close(g.exited)
+	}()
+	if g.channel, err = dial(socket, g.exited); err != nil {
+		return nil, errors.Join(err, g.Kill(), g.err)
+	}
+	return g, nil
+}
+
+// freePort is a port that was free a moment ago.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Ready waits until the guest answers.
+func (g *Guest) Ready(ctx context.Context) error {
+	r, err := g.Run(ctx, "true", nil, time.Minute)
+	if err == nil && r.Code != 0 {
+		err = fmt.Errorf("`true` in the guest gave %d: %s", r.Code, r.Stderr)
+	}
+	if err != nil {
+		return fmt.Errorf("the guest does not answer: %w\n%s", err, g.Console())
+	}
+	return nil
+}
+
+// Console returns the end of what the kernel and the service manager wrote.
+func (g *Guest) Console() string {
+	f, err := os.Open(g.console)
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	const most = 8 << 10
+	if info, err := f.Stat(); err == nil && info.Size() > most {
+		_, _ = f.Seek(-most, io.SeekEnd)
+	}
+	out, _ := io.ReadAll(f)
+	return string(out)
+}
+
+// Exited is closed when the machine is off.
+func (g *Guest) Exited() <-chan struct{} { return g.exited }
+
+// Kill takes the power away.
+func (g *Guest) Kill() error {
+	if g.channel != nil {
+		_ = g.channel.conn.Close()
+	}
+	err := g.cmd.Process.Kill()
+	<-g.exited
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}
+
+// tail keeps the end of what is written.
+type tail struct{ buf []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, p...)
+	if len(t.buf) > 4096 {
+		t.buf = t.buf[len(t.buf)-4096:]
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string { return string(t.buf) }
