@@ -140,5 +140,9 @@ type Meter interface {
 	// Read returns a reading for every zone the meter ever had. It must not be
 	// called concurrently. Faults are in the readings, not in an error.
 	Read(Activity) []Reading
+	// Calibrate replaces the watts of Config for what is read from now on; what
+	// was counted stays. It must not be called concurrently with Read. Watts
+	// that Open would refuse change nothing.
+	Calibrate(idleWatts, maxWatts float64) error
 	Close() error
 }

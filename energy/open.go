@@ -32,7 +32,7 @@ func Open(c Config) (m Meter, missing []string, err error) {
 	missing = pc.scan()
 	return &meter{
 		powercap: pc, model: &model{power: c.power(cpu)},
-		idle: Microwatts(math.Round(c.IdleWatts * 1e6)),
+		processor: cpu, idle: microwatts(c.IdleWatts),
 	}, missing, nil
 }
 
@@ -55,6 +55,8 @@ func (c Config) validate() error {
 type meter struct {
 	powercap *powercap
 	model    *model
+	// processor is what the model's power is looked up by.
+	processor processor
 	// idle is the configured idle power of a package, 0 where it is learned.
 	idle Microwatts
 }
@@ -78,6 +80,16 @@ func (m *meter) Read(a Activity) []Reading {
 		)
 	})
 	return readings
+}
+
+// Calibrate implements Meter.
+func (m *meter) Calibrate(idleWatts, maxWatts float64) error {
+	c := Config{IdleWatts: idleWatts, MaxWatts: maxWatts}
+	if err := c.validate(); err != nil {
+		return err
+	}
+	m.idle, m.model.power = microwatts(idleWatts), c.power(m.processor)
+	return nil
 }
 
 // Close implements Meter.

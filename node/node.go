@@ -27,7 +27,7 @@ import (
 
 // Node measures. Open one, Run it, Close it.
 type Node struct {
-	cfg     Config
+	cfg     atomic.Pointer[Config] // what it runs with; Reload replaces it
 	version string
 	log     *slog.Logger
 	started time.Time
@@ -45,6 +45,8 @@ type Node struct {
 	self       selfMeter
 	paths      map[cgroup.ID]string
 	failures   atomic.Uint64
+	turn       sync.Mutex    // one sample or Reload at a time
+	reloaded   chan struct{} // the interval may be another
 	nudge      chan struct{}
 	complaints complaints
 
@@ -61,12 +63,13 @@ func Open(cfg Config, version string, log *slog.Logger) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, version: version, log: log, started: time.Now(), coarse: &coarse.Stepper{},
+		version: version, log: log, reloaded: make(chan struct{}, 1), started: time.Now(), coarse: &coarse.Stepper{},
 		complaints: complaints{log: log, now: time.Now},
 		paths:      make(map[cgroup.ID]string), subs: make(map[chan *observe.Observation]struct{}),
 		nudge: make(chan struct{}, 1),
 	}
-	if err := n.open(); err != nil {
+	n.cfg.Store(&cfg)
+	if err := n.open(cfg); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	for _, m := range n.missing {
@@ -75,9 +78,9 @@ func Open(cfg Config, version string, log *slog.Logger) (*Node, error) {
 	return n, nil
 }
 
-func (n *Node) open() (err error) {
+func (n *Node) open(cfg Config) (err error) {
 	if n.store, err = store.Open(store.Config{
-		Dir: n.cfg.StateDir, MaxBytes: n.cfg.Store.MaxBytes, CommitEvery: n.cfg.Store.CommitEvery,
+		Dir: cfg.StateDir, MaxBytes: cfg.Store.MaxBytes, CommitEvery: cfg.Store.CommitEvery,
 	}); err != nil {
 		return err
 	}
@@ -89,25 +92,25 @@ func (n *Node) open() (err error) {
 	state, earlier := restored(saved)
 	n.ledger = ledger.New(state)
 
-	if n.cgroups, err = cgroup.Open(n.cfg.Path.Cgroup); err != nil {
+	if n.cgroups, err = cgroup.Open(cfg.Path.Cgroup); err != nil {
 		n.cgroups = nil
 		n.missing = append(n.missing, fmt.Sprintf("agents: %v", err))
-	} else if n.launcher, err = newLauncher(n.cgroups, n.cfg.Agents.Slice, n.cfg.Path.Procfs); err != nil {
+	} else if n.launcher, err = newLauncher(n.cgroups, cfg.Agents.Slice, cfg.Path.Procfs); err != nil {
 		n.missing = append(n.missing, fmt.Sprintf("starting agents: %v", err))
 	}
-	if n.registry, err = agent.Open(n.cfg.Agents, n.cgroups, n.launcher, earlier); err != nil {
+	if n.registry, err = agent.Open(cfg.Agents, n.cgroups, n.launcher, earlier); err != nil {
 		return err
 	}
 	if n.sensor, err = sensor.Open(sensor.Config{
-		Sysfs: n.cfg.Path.Sysfs, Procfs: n.cfg.Path.Procfs, Cgroup: n.cfg.Path.Cgroup,
-		MaxCgroups: n.cfg.Sensor.MaxCgroups, Force: sensor.Source(n.cfg.Sensor.Source),
+		Sysfs: cfg.Path.Sysfs, Procfs: cfg.Path.Procfs, Cgroup: cfg.Path.Cgroup,
+		MaxCgroups: cfg.Sensor.MaxCgroups, Force: sensor.Source(cfg.Sensor.Source),
 	}); err != nil {
 		return fmt.Errorf("cannot measure CPU time: %w", err)
 	}
 	n.missing = append(n.missing, n.sensor.Missing()...)
 	meter, missing, err := energy.Open(energy.Config{
-		Sysfs: n.cfg.Path.Sysfs, Procfs: n.cfg.Path.Procfs,
-		IdleWatts: n.cfg.Energy.IdleWatts, MaxWatts: n.cfg.Energy.MaxWatts,
+		Sysfs: cfg.Path.Sysfs, Procfs: cfg.Path.Procfs,
+		IdleWatts: cfg.Energy.IdleWatts, MaxWatts: cfg.Energy.MaxWatts,
 	})
 	if err != nil {
 		return fmt.Errorf("cannot meter energy: %w", err)
@@ -121,7 +124,8 @@ func (n *Node) open() (err error) {
 const firstSample = 100 * time.Millisecond
 
 // Run samples until ctx ends, then takes a last sample and commits. ready is
-// called after the first sample, alive after each.
+// called after the first sample, alive after each that was taken: not by a loop
+// that is stuck, nor by one that only fails.
 func (n *Node) Run(ctx context.Context, ready, alive func()) error {
 	n.sample()
 	timer := time.NewTimer(firstSample)
@@ -132,13 +136,16 @@ func (n *Node) Run(ctx context.Context, ready, alive func()) error {
 		ready()
 	case <-ctx.Done():
 	}
-	ticker := time.NewTicker(n.cfg.Interval)
+	ticker := time.NewTicker(n.cfg.Load().Interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			n.sample()
-			alive()
+			if n.sample() {
+				alive()
+			}
+		case <-n.reloaded:
+			ticker.Reset(n.cfg.Load().Interval)
 		case <-n.nudge:
 			n.sample()
 		case <-ctx.Done():
@@ -150,16 +157,18 @@ func (n *Node) Run(ctx context.Context, ready, alive func()) error {
 
 // sample takes one look and publishes it. A failure is counted and logged;
 // the next sample catches up, since all counters are cumulative.
-func (n *Node) sample() {
+func (n *Node) sample() (taken bool) {
+	n.turn.Lock()
+	defer n.turn.Unlock()
 	snap, err := n.sensor.Snapshot()
 	n.complaints.about("sensor", err)
 	if err != nil {
 		n.failures.Add(1)
-		return
+		return false
 	}
 	n.complaints.about("agents", n.registry.Refresh())
 	topology := n.sensor.Topology()
-	cpus := onlineCPUs(n.cfg.Path.Sysfs, topology)
+	cpus := onlineCPUs(n.cfg.Load().Path.Sysfs, topology)
 	charges := n.ledger.Charge(ledger.Interval{
 		Snapshot: snap, Topology: topology, CPUs: cpus,
 		Owner: func(id cgroup.ID) string { return n.registry.Owner(id, snap.Parents) },
@@ -181,12 +190,13 @@ func (n *Node) sample() {
 		n.failures.Add(1)
 	}
 	n.publish(o)
+	return true
 }
 
 func (n *Node) observation(snap *sensor.Snapshot, agents []observe.Agent, charges []ledger.Charge) *observe.Observation {
 	n.sequence++
 	o := &observe.Observation{
-		Time: time.Now(), At: snap.At, Sequence: n.sequence, Interval: n.cfg.Interval,
+		Time: time.Now(), At: snap.At, Sequence: n.sequence, Interval: n.cfg.Load().Interval,
 		Sensor: n.sensor.Source(), SensorNote: sensorNote(n.sensor.Source()),
 		Accounts: n.ledger.Accounts(), Zones: n.ledger.Zones(),
 		Agents: make(map[string]observe.Agent, len(agents)),

@@ -49,7 +49,7 @@ func (n *Node) samples() api.Finding {
 		f.Level, f.Detail = api.Failed, "none yet"
 		return f
 	}
-	f.Detail = fmt.Sprintf("%d, every %v", o.Sequence, n.cfg.Interval)
+	f.Detail = fmt.Sprintf("%d, every %v", o.Sequence, n.cfg.Load().Interval)
 	if failed := n.failures.Load(); failed > 0 {
 		f.Level, f.Detail = api.Degraded, fmt.Sprintf("%s; %d failed", f.Detail, failed)
 		f.Remedy = "the node's log says why"
@@ -118,7 +118,7 @@ func (n *Node) starting() api.Finding {
 
 func (n *Node) storing() api.Finding {
 	s := n.store.Stats()
-	f := api.Finding{Name: "store", Detail: fmt.Sprintf("%s, %d of at most %d bytes", n.cfg.StateDir, s.FileBytes, s.MaxBytes)}
+	f := api.Finding{Name: "store", Detail: fmt.Sprintf("%s, %d of at most %d bytes", n.cfg.Load().StateDir, s.FileBytes, s.MaxBytes)}
 	switch {
 	case s.Degraded != "":
 		f.Level, f.Detail = api.Failed, s.Degraded

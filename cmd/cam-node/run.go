@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -33,17 +32,15 @@ answer on a unix socket and to Prometheus.
 As root everything is measured. As an ordinary user the node measures what is
 left, and names what is missing (see camctl doctor).
 
-A YAML file says the same as the flags, and more; a flag wins over the file.`,
+A YAML file says the same as the flags, and more; a flag wins over the file. On
+SIGHUP it is read again: what cannot change while the node runs is logged, and a
+file with a mistake changes nothing.`,
 		Example: `  cam-node run
   cam-node run --config /etc/cam/node.yaml
   cam-node run --state-dir ./var --socket ./var/cam.sock --metrics-address localhost:9465`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := configure(cmd, file, flags)
-			if err != nil {
-				return err
-			}
-			return run(cmd.Context(), cfg, cmd.ErrOrStderr())
+			return run(cmd.Context(), func() (node.Config, error) { return configure(cmd, file, flags) }, cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
@@ -64,7 +61,7 @@ func configure(cmd *cobra.Command, file string, flags node.Config) (node.Config,
 	cfg := node.DefaultConfig()
 	if file != "" {
 		var err error
-		if cfg, err = node.LoadConfig(file); err != nil {
+		if cfg, err = node.CheckConfig(file); err != nil {
 			return cfg, err
 		}
 	}
@@ -89,14 +86,22 @@ func configure(cmd *cobra.Command, file string, flags node.Config) (node.Config,
 	return cfg, cfg.Validate()
 }
 
-// run is the daemon: it returns when a signal or a failure ends it.
-func run(ctx context.Context, cfg node.Config, stderr io.Writer) error {
+// run is the daemon: it returns when a signal or a failure ends it. It calls
+// configure when it starts and on each SIGHUP.
+func run(ctx context.Context, configure func() (node.Config, error), stderr io.Writer) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	cfg, err := configure()
+	if err != nil {
+		return err
+	}
 	if os.Getenv("GOGC") == "" {
 		// A node lives in little memory; a few more collections cost it
 		// nothing that can be measured.
 		debug.SetGCPercent(50)
 	}
-	log := slog.New(slog.NewTextHandler(stderr, nil))
+	log := logger(stderr)
 	if ctx == nil {
 		ctx = context.Background()
 	}
@@ -107,13 +112,15 @@ func run(ctx context.Context, cfg node.Config, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	err = serve(ctx, n, cfg, log)
+	reload := reloader(ctx, hangups, n, configure, log)
+	err = serve(ctx, n, cfg, reload, log)
 	return errors.Join(err, n.Close())
 }
 
-func serve(ctx context.Context, n *node.Node, cfg node.Config, log *slog.Logger) error {
+func serve(ctx context.Context, n *node.Node, cfg node.Config, reload actor, log *slog.Logger) error {
 	var group oklog.Group
 	group.Add(oklog.ContextHandler(ctx))
+	group.Add(reload.run, reload.stop)
 
 	listener, err := api.Listen(cfg.Socket)
 	if err != nil {
@@ -150,6 +157,7 @@ func serve(ctx context.Context, n *node.Node, cfg node.Config, log *slog.Logger)
 	group.Add(func() error {
 		return n.Run(loop, func() {
 			log.Info("node is up", "socket", cfg.Socket, "state", cfg.StateDir)
+			watchdog(log, cfg.Interval)
 			notify(log, daemon.SdNotifyReady)
 		}, func() { notify(log, daemon.SdNotifyWatchdog) })
 	}, func(error) { cancel() })
@@ -161,11 +169,4 @@ func serve(ctx context.Context, n *node.Node, cfg node.Config, log *slog.Logger)
 		return nil
 	}
 	return err
-}
-
-// notify tells systemd, where there is one.
-func notify(log *slog.Logger, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("cannot notify systemd", "err", fmt.Errorf("%s: %w", state, err))
-	}
 }

@@ -132,6 +132,10 @@ func (r *Registry) Refresh() error {
 
 // look brings one entry up to date.
 func (r *Registry) look(e *entry) {
+	if !e.stands() {
+		e.State, e.id = observe.Ended, 0
+		return
+	}
 	id, err := r.cgroups.ID(e.Cgroup)
 	if err != nil {
 		e.State, e.id = observe.Ended, 0
