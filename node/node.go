@@ -184,7 +184,7 @@ func (n *Node) sample() (taken bool) {
 		n.ledger.Retire(name)
 	}
 	o := n.observation(snap, agents, charges)
-	err = n.store.Append(point(o), saved(n.ledger.State(), agents, o.Sequence))
+	err = n.store.Append(point(o), saved(o, n.ledger.ZoneStates()))
 	n.complaints.about("store", err)
 	if err != nil {
 		n.failures.Add(1)
@@ -264,6 +264,9 @@ func (n *Node) Close() error {
 	}
 	if n.meter != nil {
 		errs = append(errs, n.meter.Close())
+	}
+	if n.registry != nil {
+		n.registry.Close()
 	}
 	if c, ok := n.launcher.(interface{ Close() error }); ok {
 		errs = append(errs, c.Close())

@@ -9,21 +9,17 @@ import (
 	"github.com/cam-os/edge/store"
 )
 
-// saved is the ledger as the store keeps it.
-func saved(s ledger.State, agents []observe.Agent, sequence uint64) store.Ledger {
-	cgroups := make(map[string]string, len(agents))
-	for _, a := range agents {
-		cgroups[a.Name] = a.Cgroup
-	}
-	out := store.Ledger{Sequence: sequence}
-	for _, a := range s.Accounts {
+// saved is the state of the accounts as the store keeps it.
+func saved(o *observe.Observation, zones []ledger.ZoneState) store.Ledger {
+	out := store.Ledger{Sequence: o.Sequence, Accounts: make([]store.AccountState, 0, len(o.Accounts))}
+	for _, a := range o.Accounts {
 		as := store.AccountState{Name: a.Name, Kind: uint8(a.Kind), Total: storeUsage(a.Total)}
-		if cg, ok := cgroups[a.Name]; ok && a.Kind == ledger.KindAgent {
-			as.Agent = &store.AgentState{Cgroup: cg}
+		if agent, ok := o.Agents[a.Name]; ok && a.Kind == ledger.KindAgent {
+			as.Agent = &store.AgentState{Cgroup: agent.Cgroup}
 		}
 		out.Accounts = append(out.Accounts, as)
 	}
-	for _, z := range s.Zones {
+	for _, z := range zones {
 		baseline, err := json.Marshal(z.Baseline)
 		if err != nil {
 			baseline = nil // learned again

@@ -14,7 +14,8 @@ const (
 )
 
 // Series returns what was used between from and to, oldest first: points that
-// overlap that time, of the accounts named (none: all). A zero to is the end.
+// overlap that time, of the accounts named (none: all). A zero from is the
+// beginning, a zero to the end.
 //
 // With a step wider than the stored points they are added up, aligned to
 // multiples of step since 1970; otherwise they come as they are. A step of zero
@@ -26,6 +27,9 @@ const (
 // recorded before the clock was set show when they really were.
 func (s *Store) Series(from, to time.Time, step time.Duration, accounts []string) (points []Point, resolution time.Duration, err error) {
 	q := query{from: wallNanoseconds(from), to: math.MaxInt64, step: max(step, 0)}
+	if from.IsZero() {
+		q.from = math.MinInt64
+	}
 	if !to.IsZero() {
 		q.to = wallNanoseconds(to)
 	}

@@ -96,7 +96,7 @@ func TestSeriesOfSeconds(t *testing.T) {
 	if r != Second || len(points) != 10 {
 		t.Fatalf("%d points of %v", len(points), r)
 	}
-	if points, _, err := s.Series(second(3900).Start, time.Time{}, 0, []string{"nobody"}); err != nil || len(points) != 100 || len(points[0].Values) != 0 {
+	if points, _, err := s.Series(second(3900).Start, second(4000).Start, 0, []string{"nobody"}); err != nil || len(points) != 100 || len(points[0].Values) != 0 {
 		t.Fatalf("an unknown account: %d points, %v", len(points), err)
 	}
 }

@@ -90,7 +90,12 @@ func (b *lockedBuffer) String() string {
 // added to its configuration.
 func newDevice(t *testing.T, yaml string, args ...string) *device {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "cam")
+	// In memory where that can be had, so that the live copy lies here too and
+	// goes with the test.
+	dir, err := os.MkdirTemp("/dev/shm", "cam")
+	if err != nil {
+		dir, err = os.MkdirTemp("", "cam")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

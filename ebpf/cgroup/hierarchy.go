@@ -69,15 +69,27 @@ func (h *Hierarchy) Dir(p string) (string, error) {
 
 // ID is the kernel's id of a cgroup.
 func (h *Hierarchy) ID(p string) (ID, error) {
+	st, err := h.stat(p)
+	return ID(st.Ino), err
+}
+
+// Links is the link count of a cgroup's directory: 2 and one for each cgroup
+// right below it (fs/kernfs/inode.c, set_inode_attr), so that a change of it
+// says that Children has changed, for one system call.
+func (h *Hierarchy) Links(p string) (uint64, error) {
+	st, err := h.stat(p)
+	return uint64(st.Nlink), err // #nosec G115 -- 32 bits on some architectures
+}
+
+func (h *Hierarchy) stat(p string) (st unix.Stat_t, err error) {
 	dir, err := h.Dir(p)
 	if err != nil {
-		return 0, err
+		return st, err
 	}
-	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
-		return 0, &fs.PathError{Op: "stat", Path: dir, Err: err}
+		return st, &fs.PathError{Op: "stat", Path: dir, Err: err}
 	}
-	return ID(st.Ino), nil
+	return st, nil
 }
 
 // Children lists the paths of the cgroups right below p, sorted.

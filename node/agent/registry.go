@@ -38,6 +38,7 @@ type Registry struct {
 	byID    map[cgroup.ID]owned
 	byPath  map[string]string
 	tick    uint64
+	links   uint64 // of the slice, when it was listed
 }
 
 // owned is an id's agent. It is kept for some ticks after the cgroup is gone:
@@ -54,6 +55,9 @@ type entry struct {
 	observe.Agent
 	known bool // from the configuration
 	id    cgroup.ID
+	// follower looks at the cgroup that has the path followed.
+	follower *cgroup.Follower
+	followed string
 	// seen is the tick when it last had processes.
 	seen uint64
 }
@@ -99,9 +103,39 @@ func (r *Registry) Refresh() error {
 	defer r.mu.Unlock()
 	r.tick++
 	var errs []error
+	if err := r.adopt(); err != nil {
+		errs = append(errs, fmt.Errorf("cannot list agents below %s: %w", r.slice, err))
+	}
+	clear(r.byPath)
+	for _, e := range r.entries {
+		r.look(e)
+		r.index(e)
+	}
+	for id, o := range r.byID {
+		if r.tick-o.seen > remembered {
+			delete(r.byID, id)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// adoptEvery is how often the slice is listed though it has as many cgroups as
+// before.
+const adoptEvery = 10
+
+// adopt finds scopes that this registry did not start: those of an earlier run.
+func (r *Registry) adopt() error {
+	links, err := r.cgroups.Links(r.slice)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && links == r.links && r.tick%adoptEvery != 0 {
+		return nil
+	}
+	r.links = links
 	scopes, err := r.cgroups.Children(r.slice)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, fmt.Errorf("cannot list agents below %s: %w", r.slice, err))
+		return err
 	}
 	for _, p := range scopes {
 		name, ok := agentOfScope(path.Base(p))
@@ -117,32 +151,17 @@ func (r *Registry) Refresh() error {
 			e.Cgroup = p
 		}
 	}
-	clear(r.byPath)
-	for _, e := range r.entries {
-		r.look(e)
-		r.index(e)
-	}
-	for id, o := range r.byID {
-		if r.tick-o.seen > remembered {
-			delete(r.byID, id)
-		}
-	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // look brings one entry up to date.
 func (r *Registry) look(e *entry) {
 	if !e.stands() {
 		e.State, e.id = observe.Ended, 0
+		e.unfollow()
 		return
 	}
-	id, err := r.cgroups.ID(e.Cgroup)
-	if err != nil {
-		e.State, e.id = observe.Ended, 0
-		return
-	}
-	e.id = id
-	populated, err := r.cgroups.Populated(e.Cgroup)
+	populated, err := r.follow(e)
 	switch {
 	case err != nil:
 		e.State, e.id = observe.Ended, 0
@@ -152,9 +171,36 @@ func (r *Registry) look(e *entry) {
 		// Empty for a whole interval: its last figures have been read.
 		if r.launcher.Reap(e.Cgroup) == nil {
 			e.State, e.id = observe.Ended, 0
+			e.unfollow()
 		}
 	default:
 		e.State = observe.Empty
+	}
+}
+
+// follow says whether the entry's cgroup has processes. One that took the place
+// of a removed one is found at once.
+func (r *Registry) follow(e *entry) (populated bool, err error) {
+	for range 2 {
+		if e.follower == nil || e.followed != e.Cgroup {
+			e.unfollow()
+			if e.follower, err = r.cgroups.Follow(e.Cgroup); err != nil {
+				return false, err
+			}
+			e.followed, e.id = e.Cgroup, e.follower.ID()
+		}
+		if populated, err = e.follower.Populated(); err == nil {
+			return populated, nil
+		}
+		e.unfollow()
+	}
+	return false, err
+}
+
+func (e *entry) unfollow() {
+	if e.follower != nil {
+		_ = e.follower.Close() // it was only read
+		e.follower = nil
 	}
 }
 
@@ -209,6 +255,15 @@ func (r *Registry) index(e *entry) {
 	if e.State != observe.Ended {
 		r.byID[e.id] = owned{agent: e.Name, seen: r.tick}
 		r.byPath[e.Cgroup] = e.Name
+	}
+}
+
+// Close lets all cgroups go. Agents go on.
+func (r *Registry) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.entries {
+		e.unfollow()
 	}
 }
 

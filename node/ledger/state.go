@@ -31,14 +31,21 @@ func (l *Ledger) State() State {
 	for _, a := range l.Accounts() {
 		s.Accounts = append(s.Accounts, AccountState{Name: a.Name, Kind: a.Kind, Total: a.Total})
 	}
+	s.Zones = l.ZoneStates()
+	return s
+}
+
+// ZoneStates returns the part of State that Accounts and Zones do not show.
+func (l *Ledger) ZoneStates() []ZoneState {
+	out := make([]ZoneState, 0, len(l.zones))
 	for _, z := range l.Zones() {
-		s.Zones = append(s.Zones, ZoneState{
+		out = append(out, ZoneState{
 			Zone: z.Reading.Zone, Metered: z.Metered, Agents: z.Agents, System: z.System,
 			Idle: z.Idle, Unattributed: z.Unattributed,
 			Baseline: l.zones[z.Reading.Zone].baseline.State(),
 		})
 	}
-	return s
+	return out
 }
 
 func (l *Ledger) restore(s State) {
