@@ -97,9 +97,9 @@ func run(ctx context.Context, configure func() (node.Config, error), stderr io.W
 		return err
 	}
 	if os.Getenv("GOGC") == "" {
-		// A node lives in little memory; a few more collections cost it
-		// nothing that can be measured.
-		debug.SetGCPercent(50)
+		// The live heap is a few megabytes: half the collections cost as many
+		// megabytes more, and a third less CPU time (bench).
+		debug.SetGCPercent(200)
 	}
 	log := logger(stderr)
 	if ctx == nil {
