@@ -92,7 +92,7 @@ func Listen(cfg Config, c *Collector, version string, log *slog.Logger) (*Server
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
 	}
-	l, err := net.Listen("tcp", cfg.Address)
+	l, err := net.Listen("tcp", loopback(cfg.Address))
 	if err != nil {
 		return nil, fmt.Errorf("cannot serve metrics: %w; choose another address with --metrics-address, or none with --metrics-address=", err)
 	}
@@ -109,6 +109,15 @@ func Listen(cfg Config, c *Collector, version string, log *slog.Logger) (*Server
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 	}}, nil
+}
+
+// loopback takes localhost to be what it always is (RFC 6761, section 6.3): a
+// device without /etc/hosts would ask a resolver, which it may not reach.
+func loopback(address string) string {
+	if host, port, err := net.SplitHostPort(address); err == nil && host == "localhost" {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return address
 }
 
 // Address that is really listened on, with the port when 0 was asked for.
