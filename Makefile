@@ -33,9 +33,9 @@ packages: ## Build .deb and .rpm for every architecture, into dist/
 	@packaging/build.sh dist $(GOOS_ARCHES)
 
 .PHONY: run
-run: build ## Build and run the node here, state in ./var
+run: build ## Build and run the node here, state in ./var (ARGS="--metrics-address localhost:9500" adds flags)
 	@mkdir -p $(STATE)
-	exec bin/cam-node run --state-dir $(STATE) --socket $(STATE)/cam.sock
+	exec bin/cam-node run --state-dir $(STATE) --socket $(STATE)/cam.sock $(ARGS)
 
 .PHONY: demo
 demo: build ## Two agents on simulated power: what the node charges beside the truth

@@ -8,6 +8,7 @@ import (
 	"github.com/cam-os/edge/node/agent"
 	"github.com/cam-os/edge/node/api"
 	"github.com/cam-os/edge/node/ledger"
+	"github.com/cam-os/edge/node/observe"
 )
 
 // StartAgent implements api.Node.
@@ -16,11 +17,7 @@ func (n *Node) StartAgent(ctx context.Context, name string, pid int) (string, er
 	if err != nil {
 		return "", forCaller(err)
 	}
-	// A sample out of turn, so that the agent finds itself in what it observes.
-	select {
-	case n.nudge <- struct{}{}:
-	default:
-	}
+	n.announce(observe.Agent{Name: name, State: observe.Running, Cgroup: path})
 	n.log.Info("agent started", "agent", name, "cgroup", path, "pid", pid)
 	return path, nil
 }

@@ -11,6 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,7 +50,6 @@ type Node struct {
 	failures   atomic.Uint64
 	turn       sync.Mutex    // one sample or Reload at a time
 	reloaded   chan struct{} // the interval may be another
-	nudge      chan struct{}
 	complaints complaints
 
 	coarse *coarse.Stepper
@@ -66,7 +68,6 @@ func Open(cfg Config, version string, log *slog.Logger) (*Node, error) {
 		version: version, log: log, reloaded: make(chan struct{}, 1), started: time.Now(), coarse: &coarse.Stepper{},
 		complaints: complaints{log: log, now: time.Now},
 		paths:      make(map[cgroup.ID]string), subs: make(map[chan *observe.Observation]struct{}),
-		nudge: make(chan struct{}, 1),
 	}
 	n.cfg.Store(&cfg)
 	if err := n.open(cfg); err != nil {
@@ -83,6 +84,9 @@ func (n *Node) open(cfg Config) (err error) {
 		Dir: cfg.StateDir, MaxBytes: cfg.Store.MaxBytes, CommitEvery: cfg.Store.CommitEvery,
 	}); err != nil {
 		return err
+	}
+	if d := n.store.Stats().Degraded; d != "" {
+		n.log.Warn("store", "degraded", d)
 	}
 	saved, err := n.store.Ledger()
 	if err != nil {
@@ -146,8 +150,6 @@ func (n *Node) Run(ctx context.Context, ready, alive func()) error {
 			}
 		case <-n.reloaded:
 			ticker.Reset(n.cfg.Load().Interval)
-		case <-n.nudge:
-			n.sample()
 		case <-ctx.Done():
 			n.sample()
 			return n.store.Commit()
@@ -246,6 +248,31 @@ func (n *Node) publish(o *observe.Observation) {
 		}
 		ch <- o
 	}
+}
+
+// announce shows a new agent, with nothing used, before the next sample does:
+// whoever started it finds it at once. Nothing else of the observation changes.
+func (n *Node) announce(a observe.Agent) {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	latest := n.latest.Load()
+	if latest == nil {
+		return
+	}
+	n.ledger.Open(a.Name)
+	o := *latest
+	o.Agents = maps.Clone(latest.Agents)
+	o.Agents[a.Name] = a
+	if !slices.ContainsFunc(o.Accounts, func(b ledger.Account) bool { return b.Name == a.Name }) {
+		at, _ := slices.BinarySearchFunc(o.Accounts, a.Name, func(b ledger.Account, name string) int {
+			if b.Kind != ledger.KindAgent {
+				return 1
+			}
+			return strings.Compare(b.Name, name)
+		})
+		o.Accounts = slices.Insert(slices.Clone(latest.Accounts), at, ledger.Account{Name: a.Name, Kind: ledger.KindAgent})
+	}
+	n.latest.Store(&o)
 }
 
 // AgentOf returns the agent that a cgroup path belongs to.

@@ -145,7 +145,9 @@ func TestReloadForgetsNoKey(t *testing.T) {
 		{"store", func(c *Config) { c.Store.CommitEvery = time.Hour }},
 		{"", func(c *Config) { c.Interval = time.Minute }},
 		{"", func(c *Config) { c.Energy = EnergyConfig{1, 2} }},
-		{"", func(c *Config) { c.Agents.Max, c.Agents.MaxAccounts, c.Agents.Known = 9, 10, []agent.Spec{{Name: "a", Unit: "a.service"}} }},
+		{"", func(c *Config) {
+			c.Agents.Max, c.Agents.MaxAccounts, c.Agents.Known = 9, 10, []agent.Spec{{Name: "a", Unit: "a.service"}}
+		}},
 	} {
 		next := cfg
 		c.change(&next)

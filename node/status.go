@@ -22,6 +22,9 @@ func (n *Node) Status() api.Status {
 		add(f)
 	}
 	add(n.starting())
+	if err := n.registry.Clash(); err != nil {
+		add(api.Finding{Name: "agent names", Level: api.Failed, Detail: err.Error(), Remedy: "rename one of them in agents.known, or end the scope"})
+	}
 	add(n.storing())
 	for _, m := range n.missing {
 		what, remedy, _ := strings.Cut(m, "; ")
@@ -88,10 +91,16 @@ func (n *Node) metering() (out []api.Finding) {
 		switch r.Zone.Source {
 		case energy.Model:
 			f.Level, f.Detail = api.Degraded, fmt.Sprintf("an estimate, ±%.0f%%: %s", r.Error*100, r.Note)
-			f.Remedy = "calibrate it with energy.idle_watts and energy.max_watts, or run where RAPL can be read"
+			if cfg := n.cfg.Load().Energy; cfg.IdleWatts == 0 || cfg.MaxWatts == 0 {
+				f.Remedy = "calibrate it with energy.idle_watts and energy.max_watts, or run where RAPL can be read"
+			}
 		case energy.Simulated:
 			f.Level, f.Detail = api.Degraded, "simulated: no real power was metered"
 			f.Remedy = "point --path.sysfs at the kernel's sysfs"
+		}
+		if z.IdlePower == 0 && r.State == energy.Fresh {
+			f.Detail += "; idle power not learned yet: the machine was never quiet, nor at two levels of load"
+			f.Remedy = strings.TrimPrefix(f.Remedy+"; or set energy.idle_watts", "; or ")
 		}
 		switch r.State {
 		case energy.Stale:
@@ -118,7 +127,7 @@ func (n *Node) starting() api.Finding {
 
 func (n *Node) storing() api.Finding {
 	s := n.store.Stats()
-	f := api.Finding{Name: "store", Detail: fmt.Sprintf("%s, %d of at most %d bytes", n.cfg.Load().StateDir, s.FileBytes, s.MaxBytes)}
+	f := api.Finding{Name: "store", Detail: fmt.Sprintf("%s, %.1f of at most %.1f MB", n.cfg.Load().StateDir, float64(s.FileBytes)/1e6, float64(s.MaxBytes)/1e6)}
 	switch {
 	case s.Degraded != "":
 		f.Level, f.Detail = api.Failed, s.Degraded

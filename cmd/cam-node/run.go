@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -110,11 +112,11 @@ func run(ctx context.Context, configure func() (node.Config, error), stderr io.W
 
 	n, err := node.Open(cfg, version(), log)
 	if err != nil {
-		return err
+		return forOrdinaryUsers(err)
 	}
 	reload := reloader(ctx, hangups, n, configure, log)
 	err = serve(ctx, n, cfg, reload, log)
-	return errors.Join(err, n.Close())
+	return forOrdinaryUsers(errors.Join(err, n.Close()))
 }
 
 func serve(ctx context.Context, n *node.Node, cfg node.Config, reload actor, log *slog.Logger) error {
@@ -164,9 +166,17 @@ func serve(ctx context.Context, n *node.Node, cfg node.Config, reload actor, log
 
 	err = group.Run()
 	notify(log, daemon.SdNotifyStopping)
-	if errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, context.Canceled) {
 		log.Info("node has stopped")
 		return nil
 	}
 	return err
+}
+
+// forOrdinaryUsers says what to do where the defaults are for root.
+func forOrdinaryUsers(err error) error {
+	if os.Geteuid() == 0 || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w; as an ordinary user give --state-dir and --socket in a directory of yours, as `make run` does", err)
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cam-os/edge/ebpf/cgroup"
 	"github.com/cam-os/edge/systemd"
 )
@@ -21,6 +23,12 @@ type Leaves struct {
 func OpenLeaves(h *cgroup.Hierarchy, slice string) (*Leaves, error) {
 	if err := h.Create(slice); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
+	}
+	// It may be there already, and be somebody else's.
+	if dir, err := h.Dir(slice); err != nil {
+		return nil, err
+	} else if err := unix.Access(dir, unix.W_OK); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrUnsupported, dir, err)
 	}
 	return &Leaves{cgroups: h, slice: slice}, nil
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/cam-os/edge/ebpf/cgroup"
+	"github.com/cam-os/edge/node/ledger"
 	"github.com/cam-os/edge/node/observe"
 )
 
@@ -39,6 +40,7 @@ type Registry struct {
 	byPath  map[string]string
 	tick    uint64
 	links   uint64 // of the slice, when it was listed
+	clash   error  // what was found then
 }
 
 // owned is an id's agent. It is kept for some ticks after the cgroup is gone:
@@ -89,7 +91,10 @@ func Open(cfg Config, h *cgroup.Hierarchy, l Launcher, earlier []observe.Agent) 
 		}
 		r.entries[s.Name] = &entry{Agent: observe.Agent{Name: s.Name, Cgroup: p, State: observe.Ended}, known: true}
 	}
-	return r, r.Refresh()
+	// What cannot be listed now is said at each Refresh, and is no reason not
+	// to start.
+	_ = r.Refresh()
+	return r, nil
 }
 
 // Refresh looks at the kernel's cgroups: finds agents that appeared, marks
@@ -103,9 +108,7 @@ func (r *Registry) Refresh() error {
 	defer r.mu.Unlock()
 	r.tick++
 	var errs []error
-	if err := r.adopt(); err != nil {
-		errs = append(errs, fmt.Errorf("cannot list agents below %s: %w", r.slice, err))
-	}
+	errs = append(errs, r.adopt())
 	clear(r.byPath)
 	for _, e := range r.entries {
 		r.look(e)
@@ -130,12 +133,13 @@ func (r *Registry) adopt() error {
 		return nil
 	}
 	if err == nil && links == r.links && r.tick%adoptEvery != 0 {
-		return nil
+		return r.clash
 	}
+	var clash []error
 	r.links = links
 	scopes, err := r.cgroups.Children(r.slice)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return fmt.Errorf("cannot list agents below %s: %w", r.slice, err)
 	}
 	for _, p := range scopes {
 		name, ok := agentOfScope(path.Base(p))
@@ -149,9 +153,13 @@ func (r *Registry) adopt() error {
 		}
 		if !e.known {
 			e.Cgroup = p
+		} else if e.Cgroup != p {
+			clash = append(clash, fmt.Errorf("%s is an agent's scope by its name, but the configuration gives the name %s to %s: what runs in it is charged to %s; rename one of them",
+				p, name, e.Cgroup, ledger.System))
 		}
 	}
-	return nil
+	r.clash = errors.Join(clash...)
+	return r.clash
 }
 
 // look brings one entry up to date.
@@ -265,6 +273,14 @@ func (r *Registry) Close() {
 	for _, e := range r.entries {
 		e.unfollow()
 	}
+}
+
+// Clash says which scopes have a name that the configuration gives to another
+// cgroup; nil if none.
+func (r *Registry) Clash() error {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.clash
 }
 
 // Owner returns the innermost agent that a cgroup belongs to, or "".

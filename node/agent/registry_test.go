@@ -252,3 +252,27 @@ func TestCloseLeavesWhatIsInUse(t *testing.T) {
 		t.Errorf("the slice is gone while an agent runs: %v", err)
 	}
 }
+
+// A scope whose name the configuration gives to another cgroup is somebody
+// else's: it is named, not silently taken over.
+func TestNameOfAConfiguredAgentOnAScope(t *testing.T) {
+	w := newWorld(t, nil)
+	path, _ := w.start("b")
+	cfg := w.cfg
+	cfg.Known = []agent.Spec{{Name: "b", Cgroup: "/" + w.cfg.Slice + "/elsewhere"}}
+	r, err := agent.Open(cfg, w.h, w.leaves, nil)
+	if r == nil || err != nil {
+		t.Fatalf("the clash must not keep the node from starting: %v", err)
+	}
+	defer r.Close()
+	if err := r.Clash(); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("clash: %v, want it to name %s", err, path)
+	}
+	id, err := w.h.ID(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Owner(id, nil); got != "" {
+		t.Errorf("the scope is charged to %q", got)
+	}
+}
