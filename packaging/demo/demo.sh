@@ -62,5 +62,7 @@ echo
 echo "What the node charged, from eBPF and the simulated counter:"
 bin/camctl agents
 echo
-echo "The truth of the simulator, from the kernel's own accounting (agents without idle):"
+echo "The truth of the simulator, from the kernel's own accounting. It began before the"
+echo "node, so compare the agents; * is everything else. The node also counts interrupts"
+echo "and, in a guest, stolen time, so its CPU seconds may be some percent above:"
 bin/cam-node simulate truth --root "$dir/sys"
