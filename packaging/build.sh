@@ -42,34 +42,56 @@ build "$(go env GOHOSTARCH)" "$STAGE/host"
 { cat packaging/node.yaml.5.md; sed 's/^/    /' packaging/node.yaml; } >"$STAGE/node.yaml.5.md"
 go run github.com/cpuguy83/go-md2man/v2 -in "$STAGE/node.yaml.5.md" -out "$STAGE/man/node.yaml.5"
 gzip -n9 "$STAGE"/man/*
+for page in "$STAGE"/man/*; do
+  section=${page%.gz}
+  printf '  - {src: %s, dst: /usr/share/man/man%s/%s, type: ${DOC}, file_info: {mode: 0644}}\n' \
+    "$page" "${section##*.}" "${page##*/}"
+done >"$STAGE/man.yaml"
 {
   echo 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/'
   echo 'Upstream-Name: CAM-OS Edge'
   echo 'Source: https://github.com/cam-os/edge'
   echo
   echo 'Files: *'
-  echo 'Copyright: The CAM-OS Edge authors'
+  echo 'Copyright: 2026 The CAM-OS Edge authors'
   echo 'License: Apache-2.0'
   echo ' On Debian systems the full text is in /usr/share/common-licenses/Apache-2.0.'
 } >"$STAGE/copyright"
+
+# The changelog is what git says since the last release, folded: a line has at
+# most 80 characters.
+changes() { # FIRST NEXT: what a change's first and further lines begin with
+  local since
+  since=$(git describe --tags --abbrev=0 --match 'v[0-9]*' HEAD^ 2>/dev/null || true)
+  git log --format='%s' "${since:+$since..}HEAD" | while IFS= read -r subject; do
+    fold -s -w 72 <<<"$subject" | sed "1s/^/$1/; 2,\$s/^/$2/; s/ *\$//"
+  done
+}
 {
-  echo "- semver: $PKG_VERSION"
+  printf 'cam-node (%s-1) stable; urgency=medium\n\n' "$PKG_VERSION"
+  changes '  * ' '    '
+  printf '\n -- %s  %s\n' "$PKG_MAINTAINER" "$(date -R -u -d "@$SOURCE_DATE_EPOCH")"
+} | gzip -n9 >"$STAGE/changelog.Debian.gz"
+{
+  echo "- semver: $PKG_VERSION-1"
   echo "  date: $(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)"
   echo "  packager: $PKG_MAINTAINER"
   echo '  changes:'
-  since=$(git describe --tags --abbrev=0 --match 'v[0-9]*' HEAD^ 2>/dev/null || true)
-  git log --format='%s' "${since:+$since..}HEAD" | sed 's/["\\]/\\&/g; s/.*/    - note: "&"/'
+  changes '    - note: |-\n        ' '          '
 } >"$STAGE/changelog.yaml"
+
+# Debian looks for units in /lib until trixie; RPM marks what is documentation.
+package() { # FORMAT DOC UNITS ZSH CHANGELOG
+  # nfpm itself expands variables in some fields only.
+  sed "/# \${MAN}/r $STAGE/man.yaml" packaging/nfpm.yaml |
+    sed "s|\${STAGE}|$STAGE|g; s|\${DOC}|$2|g; s|\${UNITS}|$3|g; s|\${ZSH}|$4|g; s|\${CHANGELOG}|$5|g" >"$STAGE/nfpm.yaml"
+  go tool -modfile=tools.mod nfpm package --config "$STAGE/nfpm.yaml" --packager "$1" --target "$out/"
+}
 
 for PKG_ARCH in "$@"; do
   build "$PKG_ARCH" "$STAGE/cam-node"
-  for format in deb rpm; do
-    PKG_ZSH=/usr/share/zsh/vendor-completions
-    [ "$format" = deb ] || PKG_ZSH=/usr/share/zsh/site-functions
-    # nfpm itself expands variables in some fields only.
-    sed "s|\${STAGE}|$STAGE|g; s|\${PKG_ZSH}|$PKG_ZSH|g" packaging/nfpm.yaml >"$STAGE/nfpm.yaml"
-    go tool -modfile=tools.mod nfpm package --config "$STAGE/nfpm.yaml" --packager "$format" --target "$out/"
-  done
+  package deb file /lib/systemd/system /usr/share/zsh/vendor-completions ''
+  package rpm doc /usr/lib/systemd/system /usr/share/zsh/site-functions "$STAGE/changelog.yaml"
   go tool -modfile=tools.mod cyclonedx-gomod bin -json -std -noserial -version "$PKG_VERSION" \
     -output "$out/cam-node_${PKG_VERSION}_$PKG_ARCH.cdx.json" "$STAGE/cam-node" 2>/dev/null
 done
