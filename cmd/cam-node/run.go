@@ -99,9 +99,9 @@ func run(ctx context.Context, configure func() (node.Config, error), stderr io.W
 		return err
 	}
 	if os.Getenv("GOGC") == "" {
-		// The live heap is a few megabytes: half the collections cost as many
+		// The live heap is a few megabytes: fewer collections cost as many
 		// megabytes more, and a third less CPU time (bench).
-		debug.SetGCPercent(200)
+		debug.SetGCPercent(150)
 	}
 	log := logger(stderr)
 	if ctx == nil {
