@@ -92,7 +92,7 @@ func TestScenarios(t *testing.T) {
 
 // commands are what a scenario can say beside testscript's own words:
 //
-//	on SCRIPT             run a shell script in the guest, as root
+//	on SCRIPT             run a bash script in the guest, as root
 //	until SECONDS SCRIPT  run it again and again until it succeeds
 //	put FILE PATH         copy a file of the scenario into the guest
 //	prometheus QUERY      scrape the device with a Prometheus outside, and ask it
@@ -121,7 +121,7 @@ func commands(g *machine.Device) map[string]func(*testscript.TestScript, bool, [
 				ts.Fatalf("usage: until SECONDS SCRIPT")
 			}
 			script := strings.Join(args[1:], " ")
-			loop := fmt.Sprintf("end=$(($(cut -d. -f1 /proc/uptime)+%d))\nwhile ! out=$(sh -euc '%s' 2>&1); do [ $(cut -d. -f1 /proc/uptime) -lt $end ] || { echo \"$out\"; exit 1; }; sleep 0.2; done; echo \"$out\"",
+			loop := fmt.Sprintf("end=$(($(cut -d. -f1 /proc/uptime)+%d))\nwhile ! out=$(bash -o pipefail -euc '%s' 2>&1); do [ $(cut -d. -f1 /proc/uptime) -lt $end ] || { echo \"$out\"; exit 1; }; sleep 0.2; done; echo \"$out\"",
 				seconds, strings.ReplaceAll(script, "'", `'\''`))
 			if code := run(ts, loop, nil, time.Duration(seconds+30)*time.Second); code != 0 {
 				ts.Fatalf("not within %d s", seconds)

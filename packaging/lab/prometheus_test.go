@@ -3,16 +3,16 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -28,48 +28,56 @@ func scrape(target, query, dir string) (string, error) {
 	if err := os.WriteFile(config, []byte(yaml), 0o600); err != nil {
 		return "", err
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
+	address, err := freeAddress()
 	if err != nil {
 		return "", err
 	}
-	defer log.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	p := exec.CommandContext(ctx, "prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0")
-	p.Stderr = log
+	p := exec.CommandContext(ctx, "prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address)
+	var log bytes.Buffer
+	p.Stderr = &log
 	if err := p.Start(); err != nil {
 		return "", err
 	}
-	defer func() { cancel(); _ = p.Wait() }()
-	listening := regexp.MustCompile(`msg="Listening on" address=(\S+)`)
-	for ctx.Err() == nil {
+	var lines []string
+	for len(lines) == 0 && ctx.Err() == nil {
 		time.Sleep(200 * time.Millisecond)
-		said, err := os.ReadFile(log.Name())
-		if err != nil {
-			return "", err
-		}
-		m := listening.FindSubmatch(said)
-		if m == nil {
-			continue
-		}
-		resp, err := http.Get("http://" + string(m[1]) + "/api/v1/query?query=" + url.QueryEscape(query))
-		if err != nil {
-			return "", err
-		}
-		var answer struct {
-			Data struct{ Result []json.RawMessage }
-		}
-		err = json.NewDecoder(resp.Body).Decode(&answer)
-		if err = errors.Join(err, resp.Body.Close()); err != nil {
-			return "", err
-		}
-		if len(answer.Data.Result) > 0 {
-			var lines []string
-			for _, r := range answer.Data.Result {
-				lines = append(lines, string(r))
-			}
-			return strings.Join(lines, "\n"), nil
-		}
+		lines = ask(address, query)
 	}
-	return "", fmt.Errorf("prometheus found nothing for %s within a minute", query)
+	cancel()
+	_ = p.Wait()
+	if len(lines) == 0 {
+		return "", fmt.Errorf("prometheus found nothing for %s within a minute:\n%s", query, &log)
+	}
+	return strings.Join(lines, "\n"), nil
+}
+
+// ask returns what Prometheus answers, nothing while it is not ready.
+func ask(address, query string) (lines []string) {
+	resp, err := http.Get("http://" + address + "/api/v1/query?query=" + url.QueryEscape(query))
+	if err != nil {
+		return nil
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Data struct{ Result []json.RawMessage }
+	}
+	if json.NewDecoder(resp.Body).Decode(&answer) != nil {
+		return nil
+	}
+	for _, r := range answer.Data.Result {
+		lines = append(lines, string(r))
+	}
+	return lines
+}
+
+// freeAddress was free a moment ago.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
 }

@@ -10,12 +10,13 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/cam-os/edge/packaging/lab/wire"
 )
 
 const endpoint = "http://127.0.0.1:9465/metrics"
 
-// counters saves or checks the node's cumulative counters. Those of its own
-// process (go_, process_) start anew with it and do not count.
+// counters saves or checks the node's cumulative counters.
 func counters(what, file string) error {
 	now, err := scrape()
 	if err != nil {
@@ -38,6 +39,9 @@ func counters(what, file string) error {
 	}
 	var wrong []string
 	for name, v := range before {
+		if !wire.Lasting(name) {
+			continue
+		}
 		switch is, ok := now[name]; {
 		case !ok:
 			wrong = append(wrong, fmt.Sprintf("%s is gone, was %v", name, v))
@@ -65,7 +69,7 @@ func scrape() (map[string]float64, error) {
 	}
 	out := make(map[string]float64)
 	for name, f := range families {
-		if f.GetType() != dto.MetricType_COUNTER || strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_") {
+		if f.GetType() != dto.MetricType_COUNTER {
 			continue
 		}
 		for _, m := range f.GetMetric() {

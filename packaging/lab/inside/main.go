@@ -3,14 +3,23 @@
 //	inside serve                 answer the lab on the virtio-serial port
 //	inside counters save FILE    keep every counter that the node shows
 //	inside counters check FILE   fail when one of them went back or is gone
+//	inside spin                  use CPU time for ever
+//
+// As process 1 it is the whole of the guest whose power is cut.
 package main
 
 import (
 	"fmt"
 	"os"
+
+	"github.com/cam-os/edge/packaging/lab/wire"
 )
 
 func main() {
+	if os.Getpid() == 1 {
+		fmt.Printf("\n%s %v\n", wire.Failed, powercut())
+		select {}
+	}
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "inside:", err)
 		os.Exit(1)
@@ -23,6 +32,8 @@ func run(args []string) error {
 		return serve()
 	case len(args) == 3 && args[0] == "counters":
 		return counters(args[1], args[2])
+	case len(args) == 1 && args[0] == "spin":
+		spin()
 	}
 	return fmt.Errorf("usage: inside serve | counters save FILE | counters check FILE")
 }

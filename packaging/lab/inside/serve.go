@@ -90,7 +90,7 @@ func answer(req wire.Request) wire.Reply {
 	limit := time.Duration(req.Seconds * float64(time.Second))
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	c := exec.CommandContext(ctx, "/bin/sh", "-euc", req.Script) // #nosec G204 -- what this program is for
+	c := exec.CommandContext(ctx, "/bin/bash", "-o", "pipefail", "-euc", req.Script) // #nosec G204 -- what this program is for
 	c.Stdin = strings.NewReader(string(req.Stdin))
 	c.Stdout, c.Stderr = files[0], files[1]
 	c.Dir = "/root"

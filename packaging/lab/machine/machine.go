@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -33,8 +34,10 @@ type Config struct {
 	Forward int
 	// Args are added to QEMU's.
 	Args []string
-	// Dir is for the sockets and the console's log; its path must be short,
-	// as those of unix sockets must.
+	// Console is told what the guest writes there; nil: nobody.
+	Console io.Writer
+	// Dir is for the socket; its path must be short, as those of unix sockets
+	// must.
 	Dir string
 }
 
@@ -44,7 +47,7 @@ type Guest struct {
 	Address string
 
 	cmd     *exec.Cmd
-	console string
+	console tail
 	channel *channel
 	exited  chan struct{}
 	err     error
@@ -62,7 +65,7 @@ func (c Config) qemu() (program string, args []string, err error) {
 	return "", nil, fmt.Errorf("no guests of architecture %q", c.Arch)
 }
 
-// Console is the tty that the kernel of an architecture logs to.
+// tty is what the kernel of an architecture calls its first serial port.
 func (c Config) tty() string {
 	if c.Arch == "arm64" {
 		return "ttyAMA0"
@@ -83,11 +86,11 @@ func Start(c Config) (*Guest, error) {
 	if cpus == 0 {
 		cpus = 2
 	}
-	g := &Guest{console: filepath.Join(c.Dir, "console.log"), exited: make(chan struct{})}
+	g := &Guest{exited: make(chan struct{})}
 	socket := filepath.Join(c.Dir, "ctl")
 	args = append(args,
 		"-accel", "tcg,thread=single", "-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memory),
-		"-no-reboot", "-display", "none", "-monitor", "none", "-serial", "file:"+g.console,
+		"-no-reboot", "-display", "none", "-monitor", "none", "-serial", "stdio",
 		"-kernel", c.Kernel, "-append", strings.TrimSpace("console="+c.tty()+" panic=-1 "+c.Append),
 		"-device", "virtio-serial-pci", "-chardev", "socket,id=ctl,server=on,wait=off,path="+socket,
 		"-device", "virtserialport,chardev=ctl,name=cam-lab",
@@ -112,7 +115,10 @@ func Start(c Config) (*Guest, error) {
 	}
 	g.cmd = exec.Command(program, append(args, c.Args...)...) // #nosec G204 -- the lab's own arguments
 	stderr := &tail{}
-	g.cmd.Stderr = stderr
+	g.cmd.Stdout, g.cmd.Stderr = &g.console, stderr
+	if c.Console != nil {
+		g.cmd.Stdout = io.MultiWriter(&g.console, c.Console)
+	}
 	if err := g.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -151,19 +157,7 @@ func (g *Guest) Ready(ctx context.Context) error {
 }
 
 // Console returns the end of what the kernel and the service manager wrote.
-func (g *Guest) Console() string {
-	f, err := os.Open(g.console)
-	if err != nil {
-		return err.Error()
-	}
-	defer f.Close()
-	const most = 8 << 10
-	if info, err := f.Stat(); err == nil && info.Size() > most {
-		_, _ = f.Seek(-most, io.SeekEnd)
-	}
-	out, _ := io.ReadAll(f)
-	return string(out)
-}
+func (g *Guest) Console() string { return g.console.String() }
 
 // Exited is closed when the machine is off.
 func (g *Guest) Exited() <-chan struct{} { return g.exited }
@@ -182,14 +176,24 @@ func (g *Guest) Kill() error {
 }
 
 // tail keeps the end of what is written.
-type tail struct{ buf []byte }
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
 
 func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	const most = 8 << 10
 	t.buf = append(t.buf, p...)
-	if len(t.buf) > 4096 {
-		t.buf = t.buf[len(t.buf)-4096:]
+	if len(t.buf) > 2*most {
+		t.buf = append([]byte(nil), t.buf[len(t.buf)-most:]...)
 	}
 	return len(p), nil
 }
 
-func (t *tail) String() string { return string(t.buf) }
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.buf)
+}

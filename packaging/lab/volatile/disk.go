@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 )
 
 // blockSize is what survives a cut whole or not at all.
@@ -21,14 +22,18 @@ type Disk struct {
 	durable []byte
 	cache   map[int64][]byte
 	flushes int
+	latency time.Duration
+	cuts    int
+	begun   chan struct{}
 }
 
-// NewDisk takes over the contents, whose size is a multiple of 4096 bytes.
-func NewDisk(contents []byte) (*Disk, error) {
+// NewDisk takes over the contents, whose size is a multiple of 4096 bytes. A
+// flush takes the latency given, and a cut within it finds nothing flushed.
+func NewDisk(contents []byte, latency time.Duration) (*Disk, error) {
 	if len(contents) == 0 || len(contents)%blockSize != 0 {
 		return nil, errors.New("volatile: the size of a disk is a multiple of 4096 bytes")
 	}
-	return &Disk{durable: contents, cache: make(map[int64][]byte)}, nil
+	return &Disk{durable: contents, latency: latency, cache: make(map[int64][]byte), begun: make(chan struct{})}, nil
 }
 
 // Size in bytes.
@@ -82,11 +87,27 @@ func (d *Disk) each(p []byte, off int64, f func(part []byte, block, at int64)) (
 func (d *Disk) Flush() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	cuts := d.cuts
+	close(d.begun)
+	d.begun = make(chan struct{})
+	d.mu.Unlock()
+	time.Sleep(d.latency)
+	d.mu.Lock()
+	if d.cuts != cuts {
+		return
+	}
 	for block, c := range d.cache {
 		copy(d.durable[block*blockSize:], c)
 	}
 	clear(d.cache)
 	d.flushes++
+}
+
+// NextFlush is closed when the next flush begins.
+func (d *Disk) NextFlush() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.begun
 }
 
 // Cut takes the power away: each block that was not flushed is lost, or with
@@ -96,6 +117,7 @@ func (d *Disk) Flush() {
 func (d *Disk) Cut(survives float64, rng *rand.Rand) (unflushed, lost int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.cuts++
 	unflushed = len(d.cache)
 	// In order, so that a seed gives the same cut again.
 	for _, block := range slices.Sorted(maps.Keys(d.cache)) {

@@ -10,7 +10,7 @@ import (
 
 func disk(t *testing.T) *Disk {
 	t.Helper()
-	d, err := NewDisk(make([]byte, 64*blockSize))
+	d, err := NewDisk(make([]byte, 64*blockSize), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestBounds(t *testing.T) {
 			t.Errorf("wrote at %d", off)
 		}
 	}
-	if _, err := NewDisk(make([]byte, 100)); err == nil {
+	if _, err := NewDisk(make([]byte, 100), 0); err == nil {
 		t.Error("a disk of 100 bytes")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 )
 
 // The protocol: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
@@ -38,8 +39,10 @@ func (d *Disk) Serve(conn net.Conn) error {
 	if err == nil {
 		err = d.transmit(conn)
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
-		return nil
+	for _, gone := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.EPIPE, syscall.ECONNRESET} {
+		if errors.Is(err, gone) {
+			return nil
+		}
 	}
 	return err
 }

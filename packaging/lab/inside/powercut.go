@@ -1,0 +1,183 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cam-os/edge/packaging/lab/wire"
+)
+
+const (
+	stateDir = "/state"
+	agentDir = "/sys/fs/cgroup/agent"
+)
+
+// powercut is process 1 of a guest whose power is cut. It runs a node on the
+// disk and tells the console what the node had after the start, and what each
+// commit covers.
+func powercut() error {
+	for _, m := range []struct{ kind, dir string }{
+		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"},
+		{"tmpfs", "/run"}, {"tmpfs", "/tmp"}, {"cgroup2", "/sys/fs/cgroup"},
+	} {
+		if err := os.MkdirAll(m.dir, 0o755); err != nil { // #nosec G301 -- a root directory
+			return err
+		}
+		if err := unix.Mount(m.kind, m.dir, m.kind, 0, ""); err != nil {
+			return fmt.Errorf("mount %s: %w", m.dir, err)
+		}
+	}
+	if err := modules(); err != nil {
+		return err
+	}
+	if err := loopback(); err != nil {
+		return err
+	}
+	if err := errors.Join(os.MkdirAll(stateDir, 0o700), mountState()); err != nil {
+		return err
+	}
+	// What is on the disk is sound before the node mends anything.
+	if _, err := os.Stat(stateDir + "/state.db"); err == nil {
+		check := &exec.Cmd{Path: "/cam-node", Args: []string{"camctl", "store", "check", stateDir}}
+		if out, err := check.CombinedOutput(); err != nil {
+			return fmt.Errorf("the store is damaged: %w: %q", err, out)
+		}
+	}
+	if err := prepareAgent(); err != nil {
+		return err
+	}
+	config := fmt.Sprintf(`{state_dir: %s, socket: /run/cam.sock, interval: 100ms, sensor: {source: cgroup},
+metrics: {address: "127.0.0.1:9465"}, store: {commit_every: 1s}, agents: {known: [{name: b, cgroup: /agent}]}}`, stateDir)
+	if err := os.WriteFile("/node.yaml", []byte(config), 0o600); err != nil {
+		return err
+	}
+	node := exec.Command("/cam-node", "run", "--config", "/node.yaml")
+	node.Stdout, node.Stderr = os.Stdout, os.Stdout
+	if err := node.Start(); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- node.Wait() }()
+	return errors.Join(watch(ended), errors.New("the node ended"))
+}
+
+// watch reports until the power goes. What one look showed is covered by a
+// commit that a later look shows and the first did not: the commit began after.
+func watch(ended <-chan error) error {
+	const commits = "cam_store_commits_total{}"
+	var last map[string]float64
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(20 * time.Millisecond):
+		}
+		now, err := scrape()
+		if _, up := now[wire.Stake]; err != nil || !up {
+			continue
+		}
+		switch {
+		case last == nil:
+			say(wire.Started, now)
+			if err := startAgent(); err != nil {
+				return err
+			}
+		case now[commits] > last[commits]:
+			say(wire.Committed, last)
+		}
+		last = now
+	}
+}
+
+// say writes one line to the console.
+func say(what string, figures map[string]float64) {
+	line, err := json.Marshal(figures)
+	if err != nil {
+		line = []byte(err.Error())
+	}
+	fmt.Printf("\n%s %s\n", what, line)
+}
+
+// modules loads what was packed, in the order of the names.
+func modules() error {
+	files, err := filepath.Glob("/modules/*.ko")
+	slices.Sort(files)
+	for _, name := range files {
+		f, openErr := os.Open(name) // #nosec G304 -- packed by the lab
+		if openErr != nil {
+			return openErr
+		}
+		if loadErr := unix.FinitModule(int(f.Fd()), "", 0); loadErr != nil && !errors.Is(loadErr, unix.EEXIST) { // #nosec G115 -- a descriptor
+			err = errors.Join(err, fmt.Errorf("load %s: %w", name, loadErr))
+		}
+		_ = f.Close()
+	}
+	return err
+}
+
+// loopback brings the interface up.
+func loopback() error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	req, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	req.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, req)
+}
+
+// mountState waits for the disk and replays its journal.
+func mountState() (err error) {
+	for range 100 {
+		if err = unix.Mount("/dev/vda", stateDir, "ext4", 0, "errors=remount-ro"); !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENXIO) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if err != nil {
+		return fmt.Errorf("mount the disk: %w", err)
+	}
+	return nil
+}
+
+// prepareAgent makes a cgroup that gets a third of a CPU: the node is to have
+// the rest.
+func prepareAgent() error {
+	return errors.Join(
+		os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+cpu"), 0),
+		os.Mkdir(agentDir, 0o755), // #nosec G301 -- a cgroup
+		os.WriteFile(agentDir+"/cpu.max", []byte("30000 100000"), 0),
+	)
+}
+
+// startAgent starts what uses CPU time, once it is known what the node had
+// before: an account that begins anew cannot have caught up by then.
+func startAgent() error {
+	dir, err := os.Open(agentDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	c := exec.Command("/init", "spin")
+	c.SysProcAttr = &unix.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())} // #nosec G115 -- a descriptor
+	return c.Start()
+}
+
+// spin uses CPU time for ever.
+func spin() {
+	for {
+		continue
+	}
+}
