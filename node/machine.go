@@ -41,7 +41,7 @@ func sensorNote(s sensor.Source) string {
 	case sensor.Cgroup:
 		return "from cgroup files: exact in sum, the split over sockets is an estimate"
 	case sensor.Procfs:
-		return "from /proc: what lives and dies between two looks is missed"
+		return "from /proc: the machine as one account, in ticks of 10 ms"
 	}
 	return ""
 }

@@ -22,8 +22,7 @@ const (
 	// several.
 	Cgroup Source = "cgroup"
 	// Procfs: the whole machine as one account, the root cgroup's, from
-	// /proc/stat in clock ticks; I/O from /proc/PID/io, where that of what lives
-	// and dies between two looks is missed.
+	// /proc/stat in clock ticks; no I/O.
 	Procfs Source = "procfs"
 )
 
