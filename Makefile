@@ -56,6 +56,15 @@ unit: ## Go tests with coverage, on this kernel
 kernels: ## The sensor's tests on Debian's older kernels, in guests
 	@packaging/lab/kernels/run.sh
 
+.PHONY: lab
+lab: ## Install on a virtual device, run the scenarios, cut its power
+	go vet -tags lab ./packaging/lab/...
+	go test -tags lab -count=1 -timeout 30m -v ./packaging/lab
+
+.PHONY: lab-all
+lab-all: ## The same on every kernel, with 200 power cuts; writes packaging/lab/RESULTS.md
+	@packaging/lab/all.sh
+
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, gosec, buf lint
 	@unformatted="$$(gofmt -l $$(git ls-files '*.go'))"; \

@@ -74,6 +74,7 @@ func TestScenarios(t *testing.T) {
 	d := device(t, packages(t, env("CAM_LAB_ARCH", "amd64")))
 	// Tracing programs that are typed need 5.11.
 	bpf := !strings.HasPrefix(d.Image.Release, "5.10.")
+	t.Logf("Debian %s, kernel %s, %s", d.Image.Suite, d.Image.Release, d.Image.Arch)
 	params := testscript.Params{
 		Dir:  "scenarios",
 		Cmds: commands(d),
@@ -87,7 +88,13 @@ func TestScenarios(t *testing.T) {
 	if only := os.Getenv("CAM_LAB_SCENARIOS"); only != "" {
 		params.Dir, params.Files = "", strings.Fields(only)
 	}
-	testscript.RunT(sequential{t}, params)
+	r := new(report)
+	testscript.RunT(sequential{t, r}, params)
+	if path := os.Getenv("CAM_LAB_TAP"); path != "" {
+		if err := r.write(path); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // commands are what a scenario can say beside testscript's own words:
@@ -146,11 +153,33 @@ func commands(g *machine.Device) map[string]func(*testscript.TestScript, bool, [
 	}
 }
 
-// sequential runs scripts one after another, since they share a device.
-type sequential struct{ *testing.T }
+// sequential runs scripts one after another, since they share a device, and
+// notes how they ended.
+type sequential struct {
+	*testing.T
+	report *report
+}
 
 func (s sequential) Parallel()     {}
 func (s sequential) Verbose() bool { return testing.Verbose() }
 func (s sequential) Run(name string, f func(testscript.T)) {
-	s.T.Run(name, func(t *testing.T) { f(sequential{t}) })
+	began := time.Now()
+	ok := s.T.Run(name, func(t *testing.T) { f(sequential{t, s.report}) })
+	s.report.add(name, ok, time.Since(began))
+}
+
+// report is in the Test Anything Protocol.
+type report struct{ lines []string }
+
+func (r *report) add(name string, ok bool, took time.Duration) {
+	verdict := "ok"
+	if !ok {
+		verdict = "not ok"
+	}
+	r.lines = append(r.lines, fmt.Sprintf("%s %d - %s\n  ---\n  duration_ms: %d\n  ...", verdict, len(r.lines)+1, name, took.Milliseconds()))
+}
+
+func (r *report) write(path string) error {
+	text := fmt.Sprintf("TAP version 13\n1..%d\n%s\n", len(r.lines), strings.Join(r.lines, "\n"))
+	return os.WriteFile(path, []byte(text), 0o644)
 }
