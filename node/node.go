@@ -199,7 +199,7 @@ func (n *Node) observation(snap *sensor.Snapshot, agents []observe.Agent, charge
 	n.sequence++
 	o := &observe.Observation{
 		Time: time.Now(), At: snap.At, Sequence: n.sequence, Interval: n.cfg.Load().Interval,
-		Sensor: n.sensor.Source(), SensorNote: sensorNote(n.sensor.Source()),
+		Sensor: n.sensor.Source(), SensorNote: sensorNote(n.sensor.Source()), Measures: n.sensor.Measures(),
 		Accounts: n.ledger.Accounts(), Zones: n.ledger.Zones(),
 		Agents: make(map[string]observe.Agent, len(agents)),
 		// A node is told of late: full slices, never appended to.

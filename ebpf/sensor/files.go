@@ -22,6 +22,7 @@ type files struct {
 	sums   tree
 	usage  map[cgroup.ID]Usage
 	at     time.Duration
+	io     bool // an io.stat was there when the sensor opened
 	missed []string
 }
 
@@ -34,8 +35,7 @@ func openFiles(c Config) (*files, error) {
 	if f.cpus, err = newCPUTimes(hostContext(c.Procfs), f.topo); err != nil {
 		return nil, err
 	}
-	_, io, err := f.read()
-	if err != nil {
+	if _, f.io, err = f.read(); err != nil {
 		return nil, err
 	}
 	f.missed = []string{
@@ -45,8 +45,8 @@ func openFiles(c Config) (*files, error) {
 	if len(f.topo.Packages) > 1 {
 		f.missed = append(f.missed, "the split of a cgroup's time over packages: it is estimated from how busy each was; the eBPF sensor has it")
 	}
-	if !io {
-		f.missed = append(f.missed, "I/O bytes: no cgroup has an io.stat; enable the controller (echo +io > cgroup.subtree_control), or run the eBPF sensor")
+	if !f.io {
+		f.missed = append(f.missed, "I/O bytes: no cgroup has an io.stat; enable the controller (echo +io > cgroup.subtree_control) and restart the node, or run the eBPF sensor")
 	}
 	if _, err := f.Snapshot(); err != nil {
 		return nil, err
@@ -212,6 +212,9 @@ func (f *files) Source() Source { return Cgroup }
 
 // Topology implements Sensor.
 func (f *files) Topology() Topology { return f.topo.clone() }
+
+// Measures implements Sensor.
+func (f *files) Measures() Measures { return Measures{Agents: true, IO: f.io} }
 
 // Missing implements Sensor.
 func (f *files) Missing() []string { return f.missed }

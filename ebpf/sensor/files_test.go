@@ -27,6 +27,9 @@ func fileSensor(t *testing.T) Sensor {
 func TestFilesChargeACgroup(t *testing.T) {
 	h := hierarchy(t)
 	s := fileSensor(t)
+	if m := s.Measures(); !m.Agents || m.Switches {
+		t.Errorf("%+v", m)
+	}
 	outer := newLeaf(t, h, "")
 	inner := newLeaf(t, h, outer.path)
 	truth := start(t, inner.dir, "burn:100ms").end()
@@ -91,7 +94,10 @@ func TestProcfsIsOneAccount(t *testing.T) {
 	if u := after.Cgroups[cgroup.Root]; u.Written != 0 || u.Read != 0 {
 		t.Errorf("I/O that it cannot measure: %+v", u)
 	}
-	mentions(t, s.Missing(), "I/O bytes")
+	mentions(t, s.Missing(), "cgroups", "context switches", "I/O bytes")
+	if m := s.Measures(); m != (Measures{}) {
+		t.Errorf("%+v", m)
+	}
 	a.goOn().end()
 	noneWentBack(t, after, look(t, s))
 	if s.Source() != Procfs || len(s.Missing()) == 0 || len(s.Topology().Packages) == 0 {

@@ -159,6 +159,11 @@ func (k *kernel) Source() Source { return EBPF }
 // Topology implements Sensor.
 func (k *kernel) Topology() Topology { return k.topo.clone() }
 
+// Measures implements Sensor.
+func (k *kernel) Measures() Measures {
+	return Measures{Agents: true, Switches: true, IO: k.tasks != nil}
+}
+
 // Missing implements Sensor.
 func (k *kernel) Missing() []string { return k.missed }
 

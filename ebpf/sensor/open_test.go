@@ -115,6 +115,9 @@ func TestWithoutTaskIO(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	mentions(t, s.Missing(), "CONFIG_TASK_IO_ACCOUNTING")
+	if m := s.Measures(); m != (Measures{Agents: true, Switches: true}) {
+		t.Errorf("%+v", m)
+	}
 }
 
 func mentions(t *testing.T, missing []string, words ...string) {
@@ -148,6 +151,9 @@ func TestBestSourceHasNothingToSay(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	if m := s.Measures(); m != (Measures{Agents: true, Switches: true, IO: true}) {
+		t.Errorf("%+v", m)
+	}
 	if s.Source() != EBPF || len(s.Missing()) != 0 {
 		t.Errorf("%s, missing %q", s.Source(), s.Missing())
 	}

@@ -55,6 +55,9 @@ func (p *procfs) Source() Source { return Procfs }
 // Topology implements Sensor.
 func (p *procfs) Topology() Topology { return p.topo.clone() }
 
+// Measures implements Sensor.
+func (p *procfs) Measures() Measures { return Measures{} }
+
 // Missing implements Sensor.
 func (p *procfs) Missing() []string { return p.missed }
 

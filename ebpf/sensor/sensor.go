@@ -83,6 +83,17 @@ type Probe struct {
 	Time time.Duration
 }
 
+// Measures says which figures a sensor has. One that it has not is 0 in every
+// Usage, and no face may show it as one.
+type Measures struct {
+	// Agents: figures per cgroup, so that agents can be told from the rest.
+	Agents bool
+	// Switches: Usage.Switches.
+	Switches bool
+	// IO: Usage.Read and Usage.Written.
+	IO bool
+}
+
 // Sensor is implemented by the eBPF and the file readers.
 type Sensor interface {
 	// Snapshot takes a look. It must not be called concurrently. An error
@@ -90,6 +101,8 @@ type Sensor interface {
 	Snapshot() (*Snapshot, error)
 	Source() Source
 	Topology() Topology
+	// Measures stays the same while the sensor is open.
+	Measures() Measures
 	// Missing says in words what this sensor cannot measure, and the remedy.
 	Missing() []string
 	Close() error

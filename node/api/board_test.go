@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/cam-os/edge/ebpf/sensor"
 	"github.com/cam-os/edge/energy"
 	"github.com/cam-os/edge/node/ledger"
 	"github.com/cam-os/edge/node/observe"
@@ -130,7 +131,7 @@ func look(sequence uint64, at time.Duration, e energy.Microjoules) *observe.Obse
 	}
 	return &observe.Observation{
 		Time: time.Unix(1000, 0), At: at, Interval: time.Second, Sequence: sequence,
-		Sensor: "ebpf",
+		Sensor: "ebpf", Measures: sensor.Measures{Agents: true, IO: true},
 		Accounts: []ledger.Account{
 			{Name: "a", Kind: ledger.KindAgent, Total: use(e), Interval: use(1)},
 			{Name: "b", Kind: ledger.KindAgent, Total: use(e), Interval: use(1)},

@@ -43,7 +43,10 @@ func (v view) observation(o *observe.Observation) *camv1.Observation {
 		Missing:             o.Missing,
 		Coarse:              v.coarse,
 		Self:                usage(o.Self),
-		Zones:               make([]*camv1.Zone, 0, len(o.Zones)),
+		Measured: &camv1.Measured{
+			Agents: o.Measures.Agents, ContextSwitches: o.Measures.Switches, Io: o.Measures.IO,
+		},
+		Zones: make([]*camv1.Zone, 0, len(o.Zones)),
 	}
 	for _, a := range o.Accounts {
 		if v.accounts == nil || v.accounts[a.Name] {

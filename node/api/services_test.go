@@ -38,6 +38,9 @@ func TestObserve(t *testing.T) {
 	if z := o.GetZones()[0]; z.GetMeteredMicrojoules() != 5*1_234_567 || z.GetResidualMicrojoules() != 0 || z.GetMicrowatts() != 12_345_678 || z.GetProvenance().GetQuality() != measured {
 		t.Errorf("%v", z)
 	}
+	if m := r.GetObservation().GetMeasured(); !m.GetAgents() || !m.GetIo() || m.GetContextSwitches() {
+		t.Errorf("%v", m)
+	}
 	_, err = node.Observe(t.Context(), &camv1.ObserveRequest{Accounts: []string{"a", "nobody"}})
 	wantCode(t, err, codes.NotFound, `"nobody"`)
 	// Figures that nobody has renewed say so.

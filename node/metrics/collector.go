@@ -137,11 +137,18 @@ func (s sink) account(a ledger.Account, o *observe.Observation) {
 	source, u := string(o.Sensor), a.Total
 	switch a.Kind {
 	case ledger.KindAgent:
-		s.counter("cam_agent_cpu_seconds_total", u.CPU.Seconds(), a.Name, source)
-		s.counter("cam_agent_context_switches_total", float64(u.Switches), a.Name, source)
-		s.counter("cam_agent_io_bytes_total", float64(u.Read), a.Name, "read", source)
-		s.counter("cam_agent_io_bytes_total", float64(u.Written), a.Name, "write", source)
-		s.energy("cam_agent_energy_joules_total", u, a.Name)
+		// A series that stands still would say that nothing was used.
+		if o.Measures.Agents {
+			s.counter("cam_agent_cpu_seconds_total", u.CPU.Seconds(), a.Name, source)
+			s.energy("cam_agent_energy_joules_total", u, a.Name)
+		}
+		if o.Measures.Agents && o.Measures.Switches {
+			s.counter("cam_agent_context_switches_total", float64(u.Switches), a.Name, source)
+		}
+		if o.Measures.Agents && o.Measures.IO {
+			s.counter("cam_agent_io_bytes_total", float64(u.Read), a.Name, "read", source)
+			s.counter("cam_agent_io_bytes_total", float64(u.Written), a.Name, "write", source)
+		}
 		agent := o.Agents[a.Name]
 		running := 0.0
 		if agent.State == observe.Running && agent.Name != "" {
@@ -154,8 +161,10 @@ func (s sink) account(a ledger.Account, o *observe.Observation) {
 		s.energy("cam_retired_energy_joules_total", u)
 	case ledger.KindSystem:
 		s.counter("cam_system_cpu_seconds_total", u.CPU.Seconds(), source)
-		s.counter("cam_system_io_bytes_total", float64(u.Read), "read", source)
-		s.counter("cam_system_io_bytes_total", float64(u.Written), "write", source)
+		if o.Measures.IO {
+			s.counter("cam_system_io_bytes_total", float64(u.Read), "read", source)
+			s.counter("cam_system_io_bytes_total", float64(u.Written), "write", source)
+		}
 	case ledger.KindUnattributed:
 		s.counter("cam_unattributed_cpu_seconds_total", u.CPU.Seconds(), source)
 	}

@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,7 +21,7 @@ func TestEverySampleIsAsDescribed(t *testing.T) {
 	other := energy.Zone{Name: energy.Package, Socket: 1, Source: energy.Simulated}
 	used := ledger.Usage{CPU: time.Second, Switches: 2, Read: 3, Written: 4, Energy: map[energy.Zone]energy.Microjoules{zone: 5, other: 6}}
 	o := &observe.Observation{
-		Sensor: sensor.EBPF, Probes: []sensor.Probe{{Name: "sched_switch"}}, Self: used,
+		Sensor: sensor.EBPF, Measures: sensor.Measures{Agents: true, Switches: true, IO: true}, Probes: []sensor.Probe{{Name: "sched_switch"}}, Self: used,
 		Agents: map[string]observe.Agent{"a": {Name: "a", Cgroup: "/cam.slice/cam-a.scope", State: observe.Running}},
 		Accounts: []ledger.Account{
 			{Name: "a", Kind: ledger.KindAgent, Total: used}, {Name: "b", Kind: ledger.KindAgent, Total: used},
@@ -28,6 +30,36 @@ func TestEverySampleIsAsDescribed(t *testing.T) {
 		},
 		Zones: []ledger.ZoneAccount{{Reading: energy.Reading{Zone: zone}}, {Reading: energy.Reading{Zone: other}}},
 	}
+	got := gather(t, o)
+	if len(got) != len(families)+1 {
+		t.Errorf("%d of %d families have samples", len(got), len(families)+1)
+	}
+	for name, c := range map[string]struct {
+		measures sensor.Measures
+		without  []string
+	}{
+		"no switches": {sensor.Measures{Agents: true, IO: true}, []string{"cam_agent_context_switches_total"}},
+		"no I/O":      {sensor.Measures{Agents: true, Switches: true}, []string{"cam_agent_io_bytes_total", "cam_system_io_bytes_total"}},
+		"one account": {sensor.Measures{}, []string{"cam_agent_context_switches_total", "cam_agent_cpu_seconds_total",
+			"cam_agent_energy_joules_total", "cam_agent_io_bytes_total", "cam_system_io_bytes_total"}},
+	} {
+		o.Measures = c.measures
+		some := gather(t, o)
+		var without []string
+		for _, f := range slices.Sorted(maps.Keys(got)) {
+			if !some[f] {
+				without = append(without, f)
+			}
+		}
+		if !slices.Equal(without, c.without) {
+			t.Errorf("%s: without %q, want %q", name, without, c.without)
+		}
+	}
+}
+
+// gather returns the families that have samples.
+func gather(t *testing.T, o *observe.Observation) map[string]bool {
+	t.Helper()
 	reg := prometheus.NewPedanticRegistry()
 	gauge := Gauge{Name: "cam_store_commits_total", Help: "Commits.", Counter: true, Value: func() float64 { return 1 }}
 	if err := reg.Register(NewCollector(func() *observe.Observation { return o }, gauge)); err != nil {
@@ -37,7 +69,9 @@ func TestEverySampleIsAsDescribed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != len(families)+1 {
-		t.Errorf("%d of %d families have samples", len(got), len(families)+1)
+	names := make(map[string]bool)
+	for _, f := range got {
+		names[f.GetName()] = true
 	}
+	return names
 }

@@ -46,12 +46,15 @@ type Observation struct {
 	// reader should know about their quality ("" when exact).
 	Sensor     sensor.Source
 	SensorNote string
-	Accounts   []ledger.Account // agents by name, then retired, system, idle, unattributed
-	Agents     map[string]Agent // by account name
-	Zones      []ledger.ZoneAccount
-	Breakdown  []CgroupUsage // of system, busiest first
-	Missing    []string
-	Probes     []sensor.Probe
+	// Measures says which CPU and I/O figures there are; the others are 0
+	// because nobody counted.
+	Measures  sensor.Measures
+	Accounts  []ledger.Account // agents by name, then retired, system, idle, unattributed
+	Agents    map[string]Agent // by account name
+	Zones     []ledger.ZoneAccount
+	Breakdown []CgroupUsage // of system, busiest first
+	Missing   []string
+	Probes    []sensor.Probe
 	// Self is the node's own use since it started; its energy is an estimate
 	// and contained in system.
 	Self ledger.Usage

@@ -91,7 +91,7 @@ func (s *Session) history(ctx context.Context, since, step time.Duration, agents
 			chosen = report.PrimaryZone(past)
 		}
 	}
-	h := report.FromSeries(series, chosen, o.Zones)
+	h := report.FromSeries(series, chosen, o.Zones, o.Measured)
 	for _, name := range agents {
 		if !h.Has(name) && allThere(o, []string{name}) != nil {
 			return none, fmt.Errorf("there is no agent %q, and there was none in this window: `camctl agents` lists them", text.Clean(name))

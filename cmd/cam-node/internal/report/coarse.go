@@ -21,7 +21,7 @@ func Coarse(o Observation) Observation {
 	o.Self = coarseUsage(o.Self)
 	accounts := make([]Account, len(o.Accounts))
 	for i, a := range o.Accounts {
-		a.Total, a.Interval = coarseUsage(a.Total), Usage{Energy: []ZoneEnergy{}}
+		a.Total, a.Interval = coarseUsage(a.Total), Usage{Energy: []ZoneEnergy{}, Lacking: a.Interval.Lacking}
 		accounts[i] = a
 	}
 	o.Accounts = accounts

@@ -27,7 +27,7 @@ func WriteEnergy(w io.Writer, h History, all bool, s Style) error {
 	for _, a := range h.Accounts {
 		values := a.Watts(starts)
 		row := []string{text.Clean(a.Name), text.Absent, text.Absent, text.Absent, "", "", "", ""}
-		if len(h.Sources) > 0 { // without energy of its own it used none
+		if len(h.Sources) > 0 && (!a.Lacking.Energy || a.Microjoules > 0) { // without energy of its own it used none
 			row[1] = text.Joules(a.Microjoules)
 			row[2] = text.Watts(a.MeanMicrowatts)
 			if all {
@@ -37,7 +37,7 @@ func WriteEnergy(w io.Writer, h History, all bool, s Style) error {
 			row[7] = text.Watts(highest(values) * 1e6)
 		}
 		if a.Kind != Idle && a.Kind != Unattributed {
-			row[4] = cpuTime(a.CPUNanoseconds)
+			row[4] = unless(a.Lacking.CPU && a.CPUNanoseconds == 0, cpuTime(a.CPUNanoseconds))
 		}
 		if a.PerCPUSecond != nil {
 			row[5] = text.Joules(uint64(math.Round(*a.PerCPUSecond)))

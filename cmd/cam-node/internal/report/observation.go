@@ -18,6 +18,7 @@ type Observation struct {
 	IntervalNanoseconds uint64        `json:"interval_nanoseconds"`
 	Sequence            uint64        `json:"sequence"`
 	Sensor              Provenance    `json:"sensor"`
+	Measured            Measured      `json:"measured"`
 	Accounts            []Account     `json:"accounts"`
 	Zones               []Zone        `json:"zones"`
 	Breakdown           []CgroupUsage `json:"breakdown,omitempty"`
@@ -46,13 +47,15 @@ type Account struct {
 	Interval Usage  `json:"interval"`
 }
 
-// Usage is an amount: a total or what one interval used.
+// Usage is an amount: a total or what one interval used. Its JSON has null for
+// what nobody counted.
 type Usage struct {
 	CPUNanoseconds  uint64       `json:"cpu_nanoseconds"`
 	ContextSwitches uint64       `json:"context_switches"`
 	IOReadBytes     uint64       `json:"io_read_bytes"`
 	IOWrittenBytes  uint64       `json:"io_written_bytes"`
 	Energy          []ZoneEnergy `json:"energy"`
+	Lacking         Lacking      `json:"-"`
 }
 
 // ZoneEnergy is energy within one zone; never sum over zone names.
@@ -103,21 +106,23 @@ func FromObservation(o *camv1.Observation) Observation {
 		IntervalNanoseconds: o.GetIntervalNanoseconds(),
 		Sequence:            o.GetSequence(),
 		Sensor:              provenance(o.GetSensor()),
+		Measured:            FromMeasured(o.GetMeasured()),
 		Accounts:            make([]Account, 0, len(o.GetAccounts())),
 		Zones:               FromZones(o.GetZones()),
 		Missing:             append([]string{}, o.GetMissing()...),
 		Coarse:              o.GetCoarse(),
 		Probes:              make([]Probe, 0, len(o.GetProbes())),
-		Self:                usage(o.GetSelf()),
+		Self:                usage(o.GetSelf(), Lacking{Switches: true, IO: true}),
 	}
 	for _, a := range o.GetAccounts() {
+		lacks := out.Measured.lacks(kind(a.GetKind()))
 		out.Accounts = append(out.Accounts, Account{
 			Name: a.GetName(), Kind: kind(a.GetKind()), State: state(a), Cgroup: a.GetCgroup(),
-			Total: usage(a.GetTotal()), Interval: usage(a.GetInterval()),
+			Total: usage(a.GetTotal(), lacks), Interval: usage(a.GetInterval(), lacks),
 		})
 	}
 	for _, b := range o.GetBreakdown() {
-		out.Breakdown = append(out.Breakdown, CgroupUsage{b.GetCgroup(), usage(b.GetInterval())})
+		out.Breakdown = append(out.Breakdown, CgroupUsage{b.GetCgroup(), usage(b.GetInterval(), out.Measured.lacks(System))})
 	}
 	for _, p := range o.GetProbes() {
 		out.Probes = append(out.Probes, Probe{p.GetName(), p.GetRuns(), p.GetRunNanoseconds()})
@@ -145,11 +150,11 @@ func provenance(p *camv1.Provenance) Provenance {
 	return Provenance{p.GetSource(), p.GetQuality(), p.GetRelativeError(), p.GetAgeNanoseconds(), p.GetNote()}
 }
 
-func usage(u *camv1.Usage) Usage {
+func usage(u *camv1.Usage, lacks Lacking) Usage {
 	out := Usage{
 		CPUNanoseconds: u.GetCpuNanoseconds(), ContextSwitches: u.GetContextSwitches(),
 		IOReadBytes: u.GetIoReadBytes(), IOWrittenBytes: u.GetIoWrittenBytes(),
-		Energy: make([]ZoneEnergy, 0, len(u.GetEnergy())),
+		Energy: make([]ZoneEnergy, 0, len(u.GetEnergy())), Lacking: lacks,
 	}
 	for _, e := range u.GetEnergy() {
 		out.Energy = append(out.Energy, ZoneEnergy{e.GetZone(), e.GetSocket(), e.GetMicrojoules(), e.GetSource()})

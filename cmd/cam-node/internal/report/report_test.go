@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -133,16 +134,69 @@ func TestObservationJSON(t *testing.T) {
 	if err := json.Unmarshal(raw, &back); err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(FromObservation(twoSockets()), back); d != "" {
+	want := FromObservation(twoSockets())
+	want.Self.Lacking = Lacking{}
+	if d := cmp.Diff(want, back); d != "" {
 		t.Error(d)
 	}
 	raw, err = json.Marshal(FromObservation(nil))
-	if err != nil || strings.Contains(string(raw), "null") {
+	if err != nil || regexp.MustCompile(`"(accounts|zones|missing|probes|energy)":null`).Match(raw) {
 		t.Errorf("%s, %v", raw, err)
 	}
 	big := FromObservation(&camv1.Observation{Self: &camv1.Usage{CpuNanoseconds: math.MaxUint64}})
 	if raw, _ := json.Marshal(big); !strings.Contains(string(raw), `"cpu_nanoseconds":18446744073709551615`) {
 		t.Errorf("not exact: %s", raw)
+	}
+}
+
+// What nobody counted is no zero, neither for people nor for programs.
+func TestNotMeasuredIsNotZero(t *testing.T) {
+	o := twoSockets()
+	o.Measured = &camv1.Measured{}
+	for _, a := range o.Accounts {
+		if a.Name != "agent-b" { // which has figures of an earlier run
+			a.Total, a.Interval = &camv1.Usage{}, &camv1.Usage{}
+		}
+	}
+	o.Accounts[0].Interval = &camv1.Usage{}
+	var b strings.Builder
+	if err := WriteAgents(&b, FromObservation(o), "package", Style{Charset: text.Unicode()}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`(?m)^agent-b +running +- +1h02m +- +- +1.35 TB +2.00 MB +- +64.0 kJ +rapl$`,
+		`(?m)^gone +ended +- +- +- +- +- +- +- +-$`,
+		`(?m)^system +0% +0s +- +- +- +- +0 W +0 J +rapl$`,
+	} {
+		if !regexp.MustCompile(want).MatchString(b.String()) {
+			t.Errorf("no %s in\n%s", want, b.String())
+		}
+	}
+	raw, err := json.Marshal(FromObservation(o))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"measured":{"agents":false,"context_switches":false,"io":false}`,
+		`"interval":{"cpu_nanoseconds":null,"context_switches":null,"io_read_bytes":null,"io_written_bytes":null,"energy":null}`,
+		`"cpu_nanoseconds":3723000000000,"context_switches":12,"io_read_bytes":1350000000000`,
+		`"name":"system","kind":"system","total":{"cpu_nanoseconds":0,"context_switches":null,"io_read_bytes":null,"io_written_bytes":null,"energy":[]}`,
+	} {
+		if !strings.Contains(string(raw), want) {
+			t.Errorf("no %s in %s", want, raw)
+		}
+	}
+	h := FromSeries(&camv1.SeriesResponse{Points: []*camv1.SeriesPoint{{CoveredNanoseconds: 1, Values: []*camv1.SeriesValue{
+		{Account: "a", Usage: &camv1.Usage{}},
+		{Account: "system", Usage: &camv1.Usage{CpuNanoseconds: 1, Energy: []*camv1.ZoneEnergy{{Zone: "package", Microjoules: 5e6, Source: "rapl"}}}},
+	}}}}, "package", FromObservation(o).Zones, FromMeasured(o.Measured))
+	b.Reset()
+	if err := WriteEnergy(&b, h, true, Style{Charset: text.Unicode()}); err != nil || !regexp.MustCompile(`(?m)^a +- +- +- +-$`).MatchString(b.String()) {
+		t.Errorf("%v in\n%s", err, b.String())
+	}
+	raw, err = json.Marshal(h)
+	if want := `"microjoules":null,"mean_microwatts":null,"share":null,"cpu_nanoseconds":null,"io_read_bytes":null,"io_written_bytes":null,`; err != nil || !strings.Contains(string(raw), want) {
+		t.Errorf("no %s in %s, %v", want, raw, err)
 	}
 }
 
@@ -155,8 +209,8 @@ func TestZonesAreSummedOverSocketsOnly(t *testing.T) {
 	if r := Rows(o, "core")[0]; r.Microjoules != 30_000e6 {
 		t.Errorf("core: got %d", r.Microjoules)
 	}
-	if r := Rows(o, "dram")[0]; r.Metered || watts(r) != "-" || joules(r) != "-" {
-		t.Errorf("an unmetered zone shows %s, %s", watts(r), joules(r))
+	if r := Rows(o, "dram")[0]; r.Metered || r.Watts() != "-" || r.Joules() != "-" {
+		t.Errorf("an unmetered zone shows %s, %s", r.Watts(), r.Joules())
 	}
 	m := Meter(o.Zones, "package")
 	if m.Sockets != 2 || m.Metered != m.Agents+m.System+m.Idling+m.Unattributed || m.Quality != "stale" || m.AgeNanoseconds != 9e9 {
@@ -268,7 +322,7 @@ func minutes() *camv1.SeriesResponse {
 
 func TestEnergyTable(t *testing.T) {
 	zones := FromObservation(twoSockets()).Zones
-	h := FromSeries(minutes(), "package", zones)
+	h := FromSeries(minutes(), "package", zones, FromMeasured(nil))
 	var sum uint64
 	for _, a := range h.Accounts {
 		sum += a.Microjoules
@@ -304,9 +358,9 @@ func TestEnergyWithoutFigures(t *testing.T) {
 		h    History
 		want string
 	}{
-		{FromSeries(nil, "package", nil), "nothing was measured in this window yet"},
-		{FromSeries(minutes(), "", nil), "not metered on this node"},
-		{FromSeries(minutes(), "psys", []Zone{{Zone: "psys"}}), "not metered in this window"},
+		{FromSeries(nil, "package", nil, FromMeasured(nil)), "nothing was measured in this window yet"},
+		{FromSeries(minutes(), "", nil, FromMeasured(nil)), "not metered on this node"},
+		{FromSeries(minutes(), "psys", []Zone{{Zone: "psys"}}, FromMeasured(nil)), "not metered in this window"},
 	} {
 		var b strings.Builder
 		if err := WriteEnergy(&b, c.h, false, Style{Charset: text.ASCII()}); err != nil || !strings.Contains(b.String(), c.want) {
@@ -342,7 +396,7 @@ func TestWriteErrorsAreNotLost(t *testing.T) {
 			t.Errorf("agents: no error after %d writes", after)
 		}
 	}
-	if WriteBreakdown(&fullDisk{}, o, "package", Style{}) == nil || WriteEnergy(&fullDisk{}, FromSeries(minutes(), "package", nil), true, Style{Charset: text.ASCII()}) == nil {
+	if WriteBreakdown(&fullDisk{}, o, "package", Style{}) == nil || WriteEnergy(&fullDisk{}, FromSeries(minutes(), "package", nil, FromMeasured(nil)), true, Style{Charset: text.ASCII()}) == nil {
 		t.Error("no error")
 	}
 }

@@ -41,6 +41,7 @@ type Row struct {
 	Microwatts                float64
 	Microjoules               uint64
 	Metered                   bool // there are energy figures at all
+	Lacking                   Lacking
 	Source                    string
 }
 
@@ -58,7 +59,7 @@ func Rows(o Observation, zone string) []Row {
 	for _, a := range o.Accounts {
 		r := row(a.Name, a.Total, a.Interval, o.IntervalNanoseconds, zone)
 		r.Kind, r.State, r.Cgroup = a.Kind, a.State, a.Cgroup
-		if !r.Metered && m.Sockets > 0 {
+		if !r.Metered && m.Sockets > 0 && !r.Lacking.Energy {
 			r.Metered, r.Source = true, strings.Join(m.Sources, "+")
 		}
 		rows = append(rows, r)
@@ -89,7 +90,8 @@ func row(name string, total, interval Usage, nanoseconds uint64, zone string) Ro
 		Name: name, Cores: perSecond(interval.CPUNanoseconds) / 1e9, CPUNanoseconds: total.CPUNanoseconds,
 		ReadRate: perSecond(interval.IOReadBytes), WriteRate: perSecond(interval.IOWrittenBytes),
 		Read: total.IOReadBytes, Written: total.IOWrittenBytes, Switches: total.ContextSwitches,
-		Microwatts: perSecond(latest), Microjoules: microjoules, Metered: metered, Source: source,
+		Microwatts: perSecond(latest), Microjoules: microjoules, Source: source,
+		Metered: metered && (!interval.Lacking.Energy || microjoules > 0), Lacking: interval.Lacking,
 	}
 }
 

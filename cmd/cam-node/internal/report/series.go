@@ -19,12 +19,14 @@ type History struct {
 	Zone                  string           `json:"zone"`
 	Sources               []string         `json:"sources"`
 	Microjoules           uint64           `json:"microjoules"`
+	Measured              Measured         `json:"measured"` // now
 	Accounts              []AccountHistory `json:"accounts"`
 	// Zones prove conservation, since the accounts were opened.
 	Zones []Zone `json:"zones"`
 }
 
-// AccountHistory is one account's part in the window.
+// AccountHistory is one account's part in the window. Its JSON has null for what
+// nobody counts.
 type AccountHistory struct {
 	Name           string   `json:"name"`
 	Kind           string   `json:"kind"`
@@ -37,6 +39,7 @@ type AccountHistory struct {
 	PerCPUSecond   *float64 `json:"microjoules_per_cpu_second,omitempty"`
 	Sources        []string `json:"sources"`
 	Points         []Point  `json:"points"`
+	Lacking        Lacking  `json:"-"`
 }
 
 // Point is one step of the series.
@@ -64,9 +67,9 @@ func SeriesZones(points []*camv1.SeriesPoint) []string {
 
 // FromSeries adds a series up. Shares are of what the listed accounts used, so
 // they are shares of the node only when all accounts were asked for.
-func FromSeries(s *camv1.SeriesResponse, zone string, zones []Zone) History {
+func FromSeries(s *camv1.SeriesResponse, zone string, zones []Zone, measured Measured) History {
 	h := History{
-		Zone: zone, Zones: zones, Sources: []string{}, Accounts: []AccountHistory{},
+		Zone: zone, Zones: zones, Measured: measured, Sources: []string{}, Accounts: []AccountHistory{},
 		ResolutionNanoseconds: int64(s.GetResolution().AsDuration()),
 	}
 	index := map[string]int{}
@@ -84,9 +87,10 @@ func FromSeries(s *camv1.SeriesResponse, zone string, zones []Zone) History {
 				index[v.GetAccount()] = i
 				h.Accounts = append(h.Accounts, AccountHistory{
 					Name: v.GetAccount(), Kind: kindOf(v.GetAccount()), Sources: []string{},
+					Lacking: measured.lacks(kindOf(v.GetAccount())),
 				})
 			}
-			u := usage(v.GetUsage())
+			u := usage(v.GetUsage(), h.Accounts[i].Lacking)
 			e, source, _ := Energy(u, zone)
 			a := &h.Accounts[i]
 			a.Microjoules += e

@@ -56,7 +56,7 @@ func WriteBreakdown(w io.Writer, o Observation, zone string, s Style) error {
 		t.Columns = append(t.Columns, text.Column{Title: "WATTS", Right: true})
 	}
 	for _, r := range rows {
-		t.Add(text.Clean(r.Name), text.Percent(r.Cores), text.ByteRate(r.ReadRate), text.ByteRate(r.WriteRate), watts(r))
+		t.Add(text.Clean(r.Name), r.CPU(), r.Reads(), r.Writes(), r.Watts())
 	}
 	if len(t.Rows) == 0 {
 		t.Add("(quiet in the latest interval)")
@@ -76,28 +76,39 @@ func accountTable() text.Table {
 func addRow(t *text.Table, r Row, state string) {
 	if r.Kind == Idle || r.Kind == Unattributed && r.CPUNanoseconds == 0 {
 		// Joules that nobody used have no CPU and no I/O.
-		t.Add(r.Name, "", "", "", "", "", "", "", watts(r), joules(r), SourceLabel(r.Source))
+		t.Add(r.Name, "", "", "", "", "", "", "", r.Watts(), r.Joules(), SourceLabel(r.Source))
 		return
 	}
-	t.Add(text.Clean(r.Name), state, text.Percent(r.Cores), cpuTime(r.CPUNanoseconds),
-		text.ByteRate(r.ReadRate), text.ByteRate(r.WriteRate), text.Bytes(r.Read), text.Bytes(r.Written),
-		watts(r), joules(r), SourceLabel(r.Source))
+	t.Add(text.Clean(r.Name), state, r.CPU(), unless(r.Lacking.CPU && r.CPUNanoseconds == 0, cpuTime(r.CPUNanoseconds)),
+		r.Reads(), r.Writes(), unless(r.Lacking.IO && r.Read == 0, text.Bytes(r.Read)), unless(r.Lacking.IO && r.Written == 0, text.Bytes(r.Written)),
+		r.Watts(), r.Joules(), SourceLabel(r.Source))
 }
 
 func cpuTime(ns uint64) string { return text.Duration(time.Duration(min(ns, 1<<63-1))) } // #nosec G115 -- capped
 
-func watts(r Row) string {
-	if !r.Metered {
-		return text.Absent
-	}
-	return text.Watts(r.Microwatts)
+// CPU, Reads and Writes are what the latest interval used per second.
+func (r Row) CPU() string { return unless(r.Lacking.CPU, text.Percent(r.Cores)) }
+
+// Reads is like CPU.
+func (r Row) Reads() string { return unless(r.Lacking.IO, text.ByteRate(r.ReadRate)) }
+
+// Writes is like CPU.
+func (r Row) Writes() string { return unless(r.Lacking.IO, text.ByteRate(r.WriteRate)) }
+
+// Watts is like CPU.
+func (r Row) Watts() string {
+	return unless(!r.Metered || r.Lacking.Energy, text.Watts(r.Microwatts))
 }
 
-func joules(r Row) string {
-	if !r.Metered {
+// Joules is what was used since the account was opened.
+func (r Row) Joules() string { return unless(!r.Metered, text.Joules(r.Microjoules)) }
+
+// unless shows that there is no figure.
+func unless(lacking bool, figure string) string {
+	if lacking {
 		return text.Absent
 	}
-	return text.Joules(r.Microjoules)
+	return figure
 }
 
 // WriteOrigin says where the figures came from, and what is missing.

@@ -34,13 +34,15 @@ func (h *history) add(o report.Observation) {
 	for _, z := range zones {
 		now[curve{z, whole}] = float64(report.Meter(o.Zones, z).Microwatts)
 		for _, r := range report.Rows(o, z) {
-			if r.Metered {
+			if r.Metered && !r.Lacking.Energy {
 				now[curve{z, r.Name}] = r.Microwatts
 			}
 		}
 	}
 	for _, r := range report.Rows(o, coresZone) {
-		now[curve{coresZone, r.Name}] = r.Cores
+		if !r.Lacking.CPU {
+			now[curve{coresZone, r.Name}] = r.Cores
+		}
 		now[curve{coresZone, whole}] += r.Cores
 	}
 	h.append(now)

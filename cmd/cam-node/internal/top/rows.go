@@ -117,24 +117,20 @@ func (m *model) otherRows(others []report.Row, l layout) []string {
 
 func (m *model) accountRow(r report.Row, l layout, peak float64, curveStyle lipgloss.Style) string {
 	style := m.styles.strong.Bold(false)
-	cpu, read, write := text.Percent(r.Cores), perSecond(r.ReadRate), perSecond(r.WriteRate)
+	cpu, read, write := r.CPU(), perSecond(r.Reads()), perSecond(r.Writes())
 	switch {
 	case r.Kind == report.Idle, r.Kind == report.Unattributed && r.Cores == 0:
 		cpu, read, write = "", "", ""
 	case r.State == "ended", r.State == "empty":
 		style, cpu = m.styles.dim, r.State
 	}
-	watts, joules := text.Absent, text.Absent
-	if r.Metered {
-		watts, joules = text.Watts(r.Microwatts), text.Joules(r.Microjoules)
-	}
 	zone := m.zone
 	if len(m.latest.Zones) == 0 {
 		zone = coresZone
 	}
 	spark := curveStyle.Render(m.options.Style.Charset.Sparkline(m.past.last(curve{zone, r.Name}, l.spark), l.spark, peak))
-	return l.row(style, text.Clean(r.Name), cpu, read, write, watts, spark, joules)
+	return l.row(style, text.Clean(r.Name), cpu, read, write, r.Watts(), spark, r.Joules())
 }
 
 // perSecond leaves the unit of time to the column's title.
-func perSecond(rate float64) string { return strings.TrimSuffix(text.ByteRate(rate), "/s") }
+func perSecond(rate string) string { return strings.TrimSuffix(rate, "/s") }

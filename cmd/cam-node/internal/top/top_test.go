@@ -56,8 +56,9 @@ func observation(n, agents int) report.Observation {
 	}
 	o := report.Observation{
 		Time: time.Date(2026, 7, 9, 23, 21, n, 0, time.UTC), IntervalNanoseconds: 1e9, Sequence: uint64(n),
-		Sensor:  report.Provenance{Source: "ebpf", Quality: "measured"},
-		Missing: []string{"psys: not on this machine"},
+		Sensor:   report.Provenance{Source: "ebpf", Quality: "measured"},
+		Measured: report.Measured{Agents: true, ContextSwitches: true, IO: true},
+		Missing:  []string{"psys: not on this machine"},
 	}
 	all := uint64(0)
 	for i := range agents {

@@ -110,7 +110,10 @@ func (m *model) headline(metering report.Metering, rows []report.Row) string {
 		read += r.ReadRate
 		write += r.WriteRate
 	}
-	use := fmt.Sprintf("cpu %s   read %s   write %s", text.Percent(cores), text.ByteRate(read), text.ByteRate(write))
+	use := "cpu " + text.Percent(cores)
+	if m.latest.Measured.IO {
+		use += fmt.Sprintf("   read %s   write %s", text.ByteRate(read), text.ByteRate(write))
+	}
 	if metering.Sockets == 0 {
 		return m.between(m.styles.warn.Render("energy is not metered")+m.styles.dim.Render(" (camctl doctor says why)"), use)
 	}

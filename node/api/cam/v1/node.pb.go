@@ -428,7 +428,9 @@ type Observation struct {
 	// What measuring itself costs.
 	Probes []*Probe `protobuf:"bytes,11,rep,name=probes,proto3" json:"probes,omitempty"`
 	// The node's own use, contained in `system`.
-	Self          *Usage `protobuf:"bytes,12,opt,name=self,proto3" json:"self,omitempty"`
+	Self *Usage `protobuf:"bytes,12,opt,name=self,proto3" json:"self,omitempty"`
+	// Which figures the sensor has. One that it has not is 0 in every Usage.
+	Measured      *Measured `protobuf:"bytes,13,opt,name=measured,proto3" json:"measured,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -547,6 +549,76 @@ func (x *Observation) GetSelf() *Usage {
 	return nil
 }
 
+func (x *Observation) GetMeasured() *Measured {
+	if x != nil {
+		return x.Measured
+	}
+	return nil
+}
+
+// Measured says what a 0 means: that nothing was used, or, where it is false,
+// that nobody counted.
+type Measured struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// CPU time, I/O and energy of agents apart from the rest of the machine.
+	Agents          bool `protobuf:"varint,1,opt,name=agents,proto3" json:"agents,omitempty"`
+	ContextSwitches bool `protobuf:"varint,2,opt,name=context_switches,json=contextSwitches,proto3" json:"context_switches,omitempty"`
+	Io              bool `protobuf:"varint,3,opt,name=io,proto3" json:"io,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Measured) Reset() {
+	*x = Measured{}
+	mi := &file_cam_v1_node_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Measured) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Measured) ProtoMessage() {}
+
+func (x *Measured) ProtoReflect() protoreflect.Message {
+	mi := &file_cam_v1_node_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Measured.ProtoReflect.Descriptor instead.
+func (*Measured) Descriptor() ([]byte, []int) {
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Measured) GetAgents() bool {
+	if x != nil {
+		return x.Agents
+	}
+	return false
+}
+
+func (x *Measured) GetContextSwitches() bool {
+	if x != nil {
+		return x.ContextSwitches
+	}
+	return false
+}
+
+func (x *Measured) GetIo() bool {
+	if x != nil {
+		return x.Io
+	}
+	return false
+}
+
 // Provenance says how far to trust a figure.
 type Provenance struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -566,7 +638,7 @@ type Provenance struct {
 
 func (x *Provenance) Reset() {
 	*x = Provenance{}
-	mi := &file_cam_v1_node_proto_msgTypes[5]
+	mi := &file_cam_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +650,7 @@ func (x *Provenance) String() string {
 func (*Provenance) ProtoMessage() {}
 
 func (x *Provenance) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[5]
+	mi := &file_cam_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +663,7 @@ func (x *Provenance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Provenance.ProtoReflect.Descriptor instead.
 func (*Provenance) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Provenance) GetSource() string {
@@ -646,7 +718,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_cam_v1_node_proto_msgTypes[6]
+	mi := &file_cam_v1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -658,7 +730,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[6]
+	mi := &file_cam_v1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -671,7 +743,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Account) GetName() string {
@@ -729,7 +801,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_cam_v1_node_proto_msgTypes[7]
+	mi := &file_cam_v1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +813,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[7]
+	mi := &file_cam_v1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +826,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Usage) GetCpuNanoseconds() uint64 {
@@ -809,7 +881,7 @@ type ZoneEnergy struct {
 
 func (x *ZoneEnergy) Reset() {
 	*x = ZoneEnergy{}
-	mi := &file_cam_v1_node_proto_msgTypes[8]
+	mi := &file_cam_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +893,7 @@ func (x *ZoneEnergy) String() string {
 func (*ZoneEnergy) ProtoMessage() {}
 
 func (x *ZoneEnergy) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[8]
+	mi := &file_cam_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +906,7 @@ func (x *ZoneEnergy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ZoneEnergy.ProtoReflect.Descriptor instead.
 func (*ZoneEnergy) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ZoneEnergy) GetZone() string {
@@ -893,7 +965,7 @@ type Zone struct {
 
 func (x *Zone) Reset() {
 	*x = Zone{}
-	mi := &file_cam_v1_node_proto_msgTypes[9]
+	mi := &file_cam_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -905,7 +977,7 @@ func (x *Zone) String() string {
 func (*Zone) ProtoMessage() {}
 
 func (x *Zone) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[9]
+	mi := &file_cam_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -918,7 +990,7 @@ func (x *Zone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Zone.ProtoReflect.Descriptor instead.
 func (*Zone) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Zone) GetZone() string {
@@ -1029,7 +1101,7 @@ type CgroupUsage struct {
 
 func (x *CgroupUsage) Reset() {
 	*x = CgroupUsage{}
-	mi := &file_cam_v1_node_proto_msgTypes[10]
+	mi := &file_cam_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1113,7 @@ func (x *CgroupUsage) String() string {
 func (*CgroupUsage) ProtoMessage() {}
 
 func (x *CgroupUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[10]
+	mi := &file_cam_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1126,7 @@ func (x *CgroupUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CgroupUsage.ProtoReflect.Descriptor instead.
 func (*CgroupUsage) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CgroupUsage) GetCgroup() string {
@@ -1083,7 +1155,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_cam_v1_node_proto_msgTypes[11]
+	mi := &file_cam_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1167,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[11]
+	mi := &file_cam_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1180,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Probe) GetName() string {
@@ -1142,7 +1214,7 @@ type StartAgentRequest struct {
 
 func (x *StartAgentRequest) Reset() {
 	*x = StartAgentRequest{}
-	mi := &file_cam_v1_node_proto_msgTypes[12]
+	mi := &file_cam_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1226,7 @@ func (x *StartAgentRequest) String() string {
 func (*StartAgentRequest) ProtoMessage() {}
 
 func (x *StartAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[12]
+	mi := &file_cam_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1239,7 @@ func (x *StartAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartAgentRequest.ProtoReflect.Descriptor instead.
 func (*StartAgentRequest) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StartAgentRequest) GetName() string {
@@ -1187,7 +1259,7 @@ type StartAgentResponse struct {
 
 func (x *StartAgentResponse) Reset() {
 	*x = StartAgentResponse{}
-	mi := &file_cam_v1_node_proto_msgTypes[13]
+	mi := &file_cam_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1199,7 +1271,7 @@ func (x *StartAgentResponse) String() string {
 func (*StartAgentResponse) ProtoMessage() {}
 
 func (x *StartAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[13]
+	mi := &file_cam_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1212,7 +1284,7 @@ func (x *StartAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartAgentResponse.ProtoReflect.Descriptor instead.
 func (*StartAgentResponse) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StartAgentResponse) GetCgroup() string {
@@ -1236,7 +1308,7 @@ type SeriesRequest struct {
 
 func (x *SeriesRequest) Reset() {
 	*x = SeriesRequest{}
-	mi := &file_cam_v1_node_proto_msgTypes[14]
+	mi := &file_cam_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1320,7 @@ func (x *SeriesRequest) String() string {
 func (*SeriesRequest) ProtoMessage() {}
 
 func (x *SeriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[14]
+	mi := &file_cam_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1333,7 @@ func (x *SeriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeriesRequest.ProtoReflect.Descriptor instead.
 func (*SeriesRequest) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SeriesRequest) GetSince() *durationpb.Duration {
@@ -1296,7 +1368,7 @@ type SeriesResponse struct {
 
 func (x *SeriesResponse) Reset() {
 	*x = SeriesResponse{}
-	mi := &file_cam_v1_node_proto_msgTypes[15]
+	mi := &file_cam_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +1380,7 @@ func (x *SeriesResponse) String() string {
 func (*SeriesResponse) ProtoMessage() {}
 
 func (x *SeriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[15]
+	mi := &file_cam_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +1393,7 @@ func (x *SeriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeriesResponse.ProtoReflect.Descriptor instead.
 func (*SeriesResponse) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SeriesResponse) GetPoints() []*SeriesPoint {
@@ -1350,7 +1422,7 @@ type SeriesPoint struct {
 
 func (x *SeriesPoint) Reset() {
 	*x = SeriesPoint{}
-	mi := &file_cam_v1_node_proto_msgTypes[16]
+	mi := &file_cam_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1434,7 @@ func (x *SeriesPoint) String() string {
 func (*SeriesPoint) ProtoMessage() {}
 
 func (x *SeriesPoint) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[16]
+	mi := &file_cam_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1447,7 @@ func (x *SeriesPoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeriesPoint.ProtoReflect.Descriptor instead.
 func (*SeriesPoint) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SeriesPoint) GetStart() *timestamppb.Timestamp {
@@ -1409,7 +1481,7 @@ type SeriesValue struct {
 
 func (x *SeriesValue) Reset() {
 	*x = SeriesValue{}
-	mi := &file_cam_v1_node_proto_msgTypes[17]
+	mi := &file_cam_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1493,7 @@ func (x *SeriesValue) String() string {
 func (*SeriesValue) ProtoMessage() {}
 
 func (x *SeriesValue) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[17]
+	mi := &file_cam_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1506,7 @@ func (x *SeriesValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeriesValue.ProtoReflect.Descriptor instead.
 func (*SeriesValue) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SeriesValue) GetAccount() string {
@@ -1459,7 +1531,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_cam_v1_node_proto_msgTypes[18]
+	mi := &file_cam_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1471,7 +1543,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[18]
+	mi := &file_cam_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1484,7 +1556,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 type StatusResponse struct {
@@ -1498,7 +1570,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_cam_v1_node_proto_msgTypes[19]
+	mi := &file_cam_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1582,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[19]
+	mi := &file_cam_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1595,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -1561,7 +1633,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_cam_v1_node_proto_msgTypes[20]
+	mi := &file_cam_v1_node_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1573,7 +1645,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[20]
+	mi := &file_cam_v1_node_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1586,7 +1658,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{20}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Finding) GetName() string {
@@ -1632,7 +1704,7 @@ const file_cam_v1_node_proto_rawDesc = "" +
 	"\tbreakdown\x18\x02 \x01(\bR\tbreakdown\x125\n" +
 	"\binterval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\binterval\"N\n" +
 	"\x15ObserveStreamResponse\x125\n" +
-	"\vobservation\x18\x01 \x01(\v2\x13.cam.v1.ObservationR\vobservation\"\xeb\x03\n" +
+	"\vobservation\x18\x01 \x01(\v2\x13.cam.v1.ObservationR\vobservation\"\x99\x04\n" +
 	"\vObservation\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x121\n" +
 	"\x14boottime_nanoseconds\x18\x02 \x01(\x04R\x13boottimeNanoseconds\x121\n" +
@@ -1646,7 +1718,12 @@ const file_cam_v1_node_proto_rawDesc = "" +
 	"\x06coarse\x18\n" +
 	" \x01(\bR\x06coarse\x12%\n" +
 	"\x06probes\x18\v \x03(\v2\r.cam.v1.ProbeR\x06probes\x12!\n" +
-	"\x04self\x18\f \x01(\v2\r.cam.v1.UsageR\x04self\"\xa2\x01\n" +
+	"\x04self\x18\f \x01(\v2\r.cam.v1.UsageR\x04self\x12,\n" +
+	"\bmeasured\x18\r \x01(\v2\x10.cam.v1.MeasuredR\bmeasured\"]\n" +
+	"\bMeasured\x12\x16\n" +
+	"\x06agents\x18\x01 \x01(\bR\x06agents\x12)\n" +
+	"\x10context_switches\x18\x02 \x01(\bR\x0fcontextSwitches\x12\x0e\n" +
+	"\x02io\x18\x03 \x01(\bR\x02io\"\xa2\x01\n" +
 	"\n" +
 	"Provenance\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x18\n" +
@@ -1770,7 +1847,7 @@ func file_cam_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_cam_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_cam_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_cam_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_cam_v1_node_proto_goTypes = []any{
 	(AccountKind)(0),              // 0: cam.v1.AccountKind
 	(AgentState)(0),               // 1: cam.v1.AgentState
@@ -1780,68 +1857,70 @@ var file_cam_v1_node_proto_goTypes = []any{
 	(*ObserveStreamRequest)(nil),  // 5: cam.v1.ObserveStreamRequest
 	(*ObserveStreamResponse)(nil), // 6: cam.v1.ObserveStreamResponse
 	(*Observation)(nil),           // 7: cam.v1.Observation
-	(*Provenance)(nil),            // 8: cam.v1.Provenance
-	(*Account)(nil),               // 9: cam.v1.Account
-	(*Usage)(nil),                 // 10: cam.v1.Usage
-	(*ZoneEnergy)(nil),            // 11: cam.v1.ZoneEnergy
-	(*Zone)(nil),                  // 12: cam.v1.Zone
-	(*CgroupUsage)(nil),           // 13: cam.v1.CgroupUsage
-	(*Probe)(nil),                 // 14: cam.v1.Probe
-	(*StartAgentRequest)(nil),     // 15: cam.v1.StartAgentRequest
-	(*StartAgentResponse)(nil),    // 16: cam.v1.StartAgentResponse
-	(*SeriesRequest)(nil),         // 17: cam.v1.SeriesRequest
-	(*SeriesResponse)(nil),        // 18: cam.v1.SeriesResponse
-	(*SeriesPoint)(nil),           // 19: cam.v1.SeriesPoint
-	(*SeriesValue)(nil),           // 20: cam.v1.SeriesValue
-	(*StatusRequest)(nil),         // 21: cam.v1.StatusRequest
-	(*StatusResponse)(nil),        // 22: cam.v1.StatusResponse
-	(*Finding)(nil),               // 23: cam.v1.Finding
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*Measured)(nil),              // 8: cam.v1.Measured
+	(*Provenance)(nil),            // 9: cam.v1.Provenance
+	(*Account)(nil),               // 10: cam.v1.Account
+	(*Usage)(nil),                 // 11: cam.v1.Usage
+	(*ZoneEnergy)(nil),            // 12: cam.v1.ZoneEnergy
+	(*Zone)(nil),                  // 13: cam.v1.Zone
+	(*CgroupUsage)(nil),           // 14: cam.v1.CgroupUsage
+	(*Probe)(nil),                 // 15: cam.v1.Probe
+	(*StartAgentRequest)(nil),     // 16: cam.v1.StartAgentRequest
+	(*StartAgentResponse)(nil),    // 17: cam.v1.StartAgentResponse
+	(*SeriesRequest)(nil),         // 18: cam.v1.SeriesRequest
+	(*SeriesResponse)(nil),        // 19: cam.v1.SeriesResponse
+	(*SeriesPoint)(nil),           // 20: cam.v1.SeriesPoint
+	(*SeriesValue)(nil),           // 21: cam.v1.SeriesValue
+	(*StatusRequest)(nil),         // 22: cam.v1.StatusRequest
+	(*StatusResponse)(nil),        // 23: cam.v1.StatusResponse
+	(*Finding)(nil),               // 24: cam.v1.Finding
+	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
 }
 var file_cam_v1_node_proto_depIdxs = []int32{
 	7,  // 0: cam.v1.ObserveResponse.observation:type_name -> cam.v1.Observation
-	24, // 1: cam.v1.ObserveStreamRequest.interval:type_name -> google.protobuf.Duration
+	25, // 1: cam.v1.ObserveStreamRequest.interval:type_name -> google.protobuf.Duration
 	7,  // 2: cam.v1.ObserveStreamResponse.observation:type_name -> cam.v1.Observation
-	25, // 3: cam.v1.Observation.time:type_name -> google.protobuf.Timestamp
-	8,  // 4: cam.v1.Observation.sensor:type_name -> cam.v1.Provenance
-	9,  // 5: cam.v1.Observation.accounts:type_name -> cam.v1.Account
-	12, // 6: cam.v1.Observation.zones:type_name -> cam.v1.Zone
-	13, // 7: cam.v1.Observation.breakdown:type_name -> cam.v1.CgroupUsage
-	14, // 8: cam.v1.Observation.probes:type_name -> cam.v1.Probe
-	10, // 9: cam.v1.Observation.self:type_name -> cam.v1.Usage
-	0,  // 10: cam.v1.Account.kind:type_name -> cam.v1.AccountKind
-	1,  // 11: cam.v1.Account.state:type_name -> cam.v1.AgentState
-	10, // 12: cam.v1.Account.total:type_name -> cam.v1.Usage
-	10, // 13: cam.v1.Account.interval:type_name -> cam.v1.Usage
-	11, // 14: cam.v1.Usage.energy:type_name -> cam.v1.ZoneEnergy
-	8,  // 15: cam.v1.Zone.provenance:type_name -> cam.v1.Provenance
-	10, // 16: cam.v1.CgroupUsage.interval:type_name -> cam.v1.Usage
-	24, // 17: cam.v1.SeriesRequest.since:type_name -> google.protobuf.Duration
-	24, // 18: cam.v1.SeriesRequest.step:type_name -> google.protobuf.Duration
-	19, // 19: cam.v1.SeriesResponse.points:type_name -> cam.v1.SeriesPoint
-	24, // 20: cam.v1.SeriesResponse.resolution:type_name -> google.protobuf.Duration
-	25, // 21: cam.v1.SeriesPoint.start:type_name -> google.protobuf.Timestamp
-	20, // 22: cam.v1.SeriesPoint.values:type_name -> cam.v1.SeriesValue
-	10, // 23: cam.v1.SeriesValue.usage:type_name -> cam.v1.Usage
-	25, // 24: cam.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	23, // 25: cam.v1.StatusResponse.findings:type_name -> cam.v1.Finding
-	2,  // 26: cam.v1.Finding.level:type_name -> cam.v1.FindingLevel
-	3,  // 27: cam.v1.NodeService.Observe:input_type -> cam.v1.ObserveRequest
-	5,  // 28: cam.v1.NodeService.ObserveStream:input_type -> cam.v1.ObserveStreamRequest
-	15, // 29: cam.v1.OperatorService.StartAgent:input_type -> cam.v1.StartAgentRequest
-	17, // 30: cam.v1.OperatorService.Series:input_type -> cam.v1.SeriesRequest
-	21, // 31: cam.v1.OperatorService.Status:input_type -> cam.v1.StatusRequest
-	4,  // 32: cam.v1.NodeService.Observe:output_type -> cam.v1.ObserveResponse
-	6,  // 33: cam.v1.NodeService.ObserveStream:output_type -> cam.v1.ObserveStreamResponse
-	16, // 34: cam.v1.OperatorService.StartAgent:output_type -> cam.v1.StartAgentResponse
-	18, // 35: cam.v1.OperatorService.Series:output_type -> cam.v1.SeriesResponse
-	22, // 36: cam.v1.OperatorService.Status:output_type -> cam.v1.StatusResponse
-	32, // [32:37] is the sub-list for method output_type
-	27, // [27:32] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	26, // 3: cam.v1.Observation.time:type_name -> google.protobuf.Timestamp
+	9,  // 4: cam.v1.Observation.sensor:type_name -> cam.v1.Provenance
+	10, // 5: cam.v1.Observation.accounts:type_name -> cam.v1.Account
+	13, // 6: cam.v1.Observation.zones:type_name -> cam.v1.Zone
+	14, // 7: cam.v1.Observation.breakdown:type_name -> cam.v1.CgroupUsage
+	15, // 8: cam.v1.Observation.probes:type_name -> cam.v1.Probe
+	11, // 9: cam.v1.Observation.self:type_name -> cam.v1.Usage
+	8,  // 10: cam.v1.Observation.measured:type_name -> cam.v1.Measured
+	0,  // 11: cam.v1.Account.kind:type_name -> cam.v1.AccountKind
+	1,  // 12: cam.v1.Account.state:type_name -> cam.v1.AgentState
+	11, // 13: cam.v1.Account.total:type_name -> cam.v1.Usage
+	11, // 14: cam.v1.Account.interval:type_name -> cam.v1.Usage
+	12, // 15: cam.v1.Usage.energy:type_name -> cam.v1.ZoneEnergy
+	9,  // 16: cam.v1.Zone.provenance:type_name -> cam.v1.Provenance
+	11, // 17: cam.v1.CgroupUsage.interval:type_name -> cam.v1.Usage
+	25, // 18: cam.v1.SeriesRequest.since:type_name -> google.protobuf.Duration
+	25, // 19: cam.v1.SeriesRequest.step:type_name -> google.protobuf.Duration
+	20, // 20: cam.v1.SeriesResponse.points:type_name -> cam.v1.SeriesPoint
+	25, // 21: cam.v1.SeriesResponse.resolution:type_name -> google.protobuf.Duration
+	26, // 22: cam.v1.SeriesPoint.start:type_name -> google.protobuf.Timestamp
+	21, // 23: cam.v1.SeriesPoint.values:type_name -> cam.v1.SeriesValue
+	11, // 24: cam.v1.SeriesValue.usage:type_name -> cam.v1.Usage
+	26, // 25: cam.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	24, // 26: cam.v1.StatusResponse.findings:type_name -> cam.v1.Finding
+	2,  // 27: cam.v1.Finding.level:type_name -> cam.v1.FindingLevel
+	3,  // 28: cam.v1.NodeService.Observe:input_type -> cam.v1.ObserveRequest
+	5,  // 29: cam.v1.NodeService.ObserveStream:input_type -> cam.v1.ObserveStreamRequest
+	16, // 30: cam.v1.OperatorService.StartAgent:input_type -> cam.v1.StartAgentRequest
+	18, // 31: cam.v1.OperatorService.Series:input_type -> cam.v1.SeriesRequest
+	22, // 32: cam.v1.OperatorService.Status:input_type -> cam.v1.StatusRequest
+	4,  // 33: cam.v1.NodeService.Observe:output_type -> cam.v1.ObserveResponse
+	6,  // 34: cam.v1.NodeService.ObserveStream:output_type -> cam.v1.ObserveStreamResponse
+	17, // 35: cam.v1.OperatorService.StartAgent:output_type -> cam.v1.StartAgentResponse
+	19, // 36: cam.v1.OperatorService.Series:output_type -> cam.v1.SeriesResponse
+	23, // 37: cam.v1.OperatorService.Status:output_type -> cam.v1.StatusResponse
+	33, // [33:38] is the sub-list for method output_type
+	28, // [28:33] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_cam_v1_node_proto_init() }
@@ -1855,7 +1934,7 @@ func file_cam_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cam_v1_node_proto_rawDesc), len(file_cam_v1_node_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
