@@ -36,9 +36,20 @@ func (s *Server) identify(ctx context.Context) (peer.Caller, error) {
 	}
 	caller, err := s.rules.Caller(id.Peer, s.node.AgentOf)
 	if err != nil {
-		return caller, status.Error(codes.PermissionDenied, err.Error())
+		return caller, status.Error(codes.PermissionDenied, err.Error()+restart(s.rules.Readers, s.rules.Admins))
 	}
 	return caller, nil
+}
+
+// restart is what a remedy lacks that makes a group: the node looks groups up
+// when it starts.
+func restart(groups ...peer.Group) string {
+	for _, g := range groups {
+		if !g.Exists {
+			return "; then restart the node, which reads groups when it starts"
+		}
+	}
+	return ""
 }
 
 // require refuses callers of other roles.

@@ -140,7 +140,15 @@ func (e *PermissionError) Error() string {
 	if errors.Is(e.Err, fs.ErrPermission) {
 		return fmt.Sprintf("permission denied at %s: members of group cam may read (`sudo usermod -aG cam $USER`, then log in again), group cam-admin and root may administer", e.Socket)
 	}
-	return "the node refused: " + status.Convert(e.Err).Message()
+	return "the node refused: " + e.Said()
+}
+
+// Said is what the node answered; empty when it was not reached.
+func (e *PermissionError) Said() string {
+	if errors.Is(e.Err, fs.ErrPermission) {
+		return ""
+	}
+	return status.Convert(e.Err).Message()
 }
 
 func (e *PermissionError) Unwrap() error { return e.Err }

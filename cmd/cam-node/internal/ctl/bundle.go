@@ -127,7 +127,10 @@ func versions(version string) map[string]string {
 func (s *Session) doctorPart(ctx context.Context) part {
 	d, err := s.diagnose(ctx)
 	about := "what camctl doctor says, the node's version and state in it"
-	if !d.Reachable {
+	switch {
+	case d.Refused:
+		about += fmt.Sprintf(" (%v)", err)
+	case !d.Reachable:
 		about += fmt.Sprintf(" (the node did not answer: %v)", err)
 	}
 	return asJSON("doctor.json", about, d)

@@ -19,7 +19,8 @@ import (
 
 // diagnosis is the JSON of `camctl doctor`.
 type diagnosis struct {
-	Reachable bool             `json:"reachable"`
+	Reachable bool             `json:"reachable"` // it answered, if only to refuse
+	Refused   bool             `json:"refused,omitempty"`
 	Socket    string           `json:"socket"`
 	Version   string           `json:"version,omitempty"`
 	Started   *time.Time       `json:"started,omitempty"`
@@ -34,7 +35,7 @@ func (s *Session) doctorCommand() *cobra.Command {
 running node it reports what can be seen of the machine from here.
 
 Exit codes: 0 when everything works, possibly with less than could be had; 1 when
-something failed; 3 when no node answers.`,
+something failed, or the node refuses you; 3 when no node answers.`,
 		Example: `  camctl doctor
   camctl doctor --json | jq '.findings[] | select(.level != "ok")'`,
 		Args: cobra.NoArgs,
@@ -70,7 +71,11 @@ func (s *Session) diagnose(ctx context.Context) (diagnosis, error) {
 			away   *client.UnreachableError
 			denied *client.PermissionError
 		)
-		if errors.As(err, &away) && away.Message != "" || errors.As(err, &denied) {
+		switch {
+		case errors.As(err, &denied) && denied.Said() != "":
+			m.Refusal, m.Stranger = denied.Said(), true
+			d.Reachable, d.Refused = true, true
+		case errors.As(err, &denied), errors.As(err, &away) && away.Message != "":
 			m.Refusal = err.Error()
 		}
 		d.Findings = m.Look()
@@ -106,14 +111,17 @@ func (s *Session) writeDiagnosis(d diagnosis) error {
 	}
 	style := s.style()
 	var b strings.Builder
-	if d.Reachable {
+	switch {
+	case d.Refused:
+		b.WriteString("the node answers, but it does not tell you; what can be seen of the machine from here:\n\n")
+	case d.Reachable:
 		fmt.Fprintf(&b, "node %s at %s", text.Clean(d.Version), d.Socket)
 		if d.Started != nil {
 			fmt.Fprintf(&b, ", up %s", text.Duration(time.Since(*d.Started)))
 		}
 		b.WriteString("\n\n")
-	} else {
-		b.WriteString("the node does not tell; what can be seen of the machine from here:\n\n")
+	default:
+		b.WriteString("no node answers; what can be seen of the machine from here:\n\n")
 	}
 	width := 0
 	for _, f := range d.Findings {

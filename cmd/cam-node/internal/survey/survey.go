@@ -35,7 +35,10 @@ type Machine struct {
 	Socket string
 	// Refusal is what the node, or its socket, said; empty for no answer.
 	Refusal string
-	UID     int
+	// Stranger says that the refusal is the node's, which answers, but not to
+	// this caller.
+	Stranger bool
+	UID      int
 }
 
 // Look examines the machine. It changes nothing and needs no rights.
@@ -141,6 +144,9 @@ func (m Machine) powercap() Finding {
 }
 
 func (m Machine) user() Finding {
+	if m.Stranger {
+		return Finding{"user", OK, fmt.Sprintf("uid %d", m.UID), ""}
+	}
 	if m.UID == 0 {
 		return Finding{"user", OK, "root", ""}
 	}
@@ -150,6 +156,14 @@ func (m Machine) user() Finding {
 
 func (m Machine) socket() Finding {
 	const name = "socket"
+	if m.Stranger {
+		detail, remedy, _ := strings.Cut(m.Refusal, ": ")
+		if strings.HasPrefix(detail, "agent ") {
+			name, _, _ := strings.Cut(detail, " may not")
+			detail, remedy = "you are "+name+", and this is for people", "run camctl outside the agent's cgroup, as an ordinary user or root"
+		}
+		return Finding{"access", Degraded, "the node answers at " + m.Socket + ", but " + detail, remedy}
+	}
 	if m.Refusal != "" {
 		return Finding{name, Failed, m.Refusal, ""}
 	}

@@ -95,7 +95,15 @@ func TestSocketStates(t *testing.T) {
 	if f := m.socket(); f.Detail != m.Refusal || f.Level != Failed {
 		t.Errorf("got %+v", f)
 	}
-	m.Refusal, m.Socket = "", filepath.Join(m.Socket, "below")
+	m.Stranger, m.Refusal = true, "uid 7 may not use this node: usermod -aG cam USER"
+	if f := m.socket(); f.Name != "access" || f.Level != Degraded || !strings.HasSuffix(f.Detail, "but uid 7 may not use this node") || f.Remedy != "usermod -aG cam USER" {
+		t.Errorf("got %+v", f)
+	}
+	m.Refusal = "agent a may not do this: it is for people"
+	if f := m.socket(); !strings.HasSuffix(f.Detail, "but you are agent a, and this is for people") || !strings.Contains(f.Remedy, "outside") {
+		t.Errorf("got %+v", f)
+	}
+	m.Stranger, m.Refusal, m.Socket = false, "", filepath.Join(m.Socket, "below")
 	if f := m.socket(); f.Level != Failed || !strings.Contains(f.Detail, "not a directory") {
 		t.Errorf("got %+v", f)
 	}
