@@ -37,10 +37,12 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	root.Version = built()
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(newVersionCommand())
 	root.InitDefaultCompletionCmd(args[1:]...)
 	ctl.Finish(root)
-	command, err := root.ExecuteContextC(context.Background())
+	command, err := ctl.Execute(context.Background(), root)
 	code := ctl.ExitCode(err)
 	if err != nil && code != ctl.ExitOK && err.Error() != "" {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
@@ -95,6 +97,11 @@ func version() string {
 	return info.Main.Version
 }
 
+// built is the version with what it was built by and for.
+func built() string {
+	return fmt.Sprintf("%s (%s %s/%s)", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
 func newVersionCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
@@ -107,7 +114,7 @@ func newVersionCommand() *cobra.Command {
 					"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
 				})
 			}
-			_, err := fmt.Fprintf(c.OutOrStdout(), "%s %s (%s %s/%s)\n", c.Root().Name(), version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(c.OutOrStdout(), c.Root().Name(), built())
 			return err
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,

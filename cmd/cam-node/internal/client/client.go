@@ -111,7 +111,10 @@ type UnreachableError struct {
 
 func (e *UnreachableError) Error() string {
 	const start = "start one with `make run` or `systemctl start cam-node`, or name its socket with --socket or $" + EnvSocket
+	info, statErr := os.Stat(e.Socket)
 	switch {
+	case errors.Is(e.Err, syscall.ECONNREFUSED) && statErr == nil && info.Mode()&fs.ModeSocket == 0:
+		return fmt.Sprintf("%s is no socket: name the node's with --socket or $%s", e.Socket, EnvSocket)
 	case e.Message != "":
 		return fmt.Sprintf("the node at %s says: %s", e.Socket, e.Message)
 	case errors.Is(e.Err, errClosed):
@@ -153,6 +156,11 @@ func (e *PermissionError) Said() string {
 
 func (e *PermissionError) Unwrap() error { return e.Err }
 
+// InvalidError says that the request made no sense to the node.
+type InvalidError struct{ Message string }
+
+func (e *InvalidError) Error() string { return e.Message }
+
 // Explain turns the error of a call into one that says what to do; nil stays
 // nil.
 func (c *Client) Explain(err error) error {
@@ -180,6 +188,8 @@ func (c *Client) Explain(err error) error {
 		return context.Canceled
 	case codes.PermissionDenied, codes.Unauthenticated:
 		return &PermissionError{c.socket, err}
+	case codes.InvalidArgument:
+		return &InvalidError{s.Message()}
 	case codes.Unimplemented:
 		return fmt.Errorf("the node at %s does not know this call: it is older than this program (%s)", c.socket, s.Message())
 	}

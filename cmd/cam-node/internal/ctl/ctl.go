@@ -93,6 +93,7 @@ func ExitCode(err error) int {
 	var (
 		exit  *exitError
 		usage *UsageError
+		wrong *client.InvalidError
 		away  *client.UnreachableError
 	)
 	switch {
@@ -100,7 +101,7 @@ func ExitCode(err error) int {
 		return ExitOK
 	case errors.As(err, &exit):
 		return exit.code
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &wrong):
 		return ExitUsage
 	case errors.As(err, &away):
 		return ExitUnreachable
@@ -114,18 +115,7 @@ func Finish(c *cobra.Command) {
 	c.SilenceErrors, c.SilenceUsage = true, true
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &UsageError{err} })
 	if c.HasSubCommands() && !c.Runnable() {
-		c.Args = func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			msg := fmt.Sprintf("there is no command %q", args[0])
-			// Two letters off is a slip in a long word and another word in a short one.
-			c.SuggestionsMinimumDistance = 1 + min(1, len(args[0])/5)
-			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-				msg += fmt.Sprintf(": did you mean %q?", near[0])
-			}
-			return errors.New(msg)
-		}
+		c.Args = noCommand
 		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 		c.DisableFlagsInUseLine = true
 	}
@@ -140,6 +130,41 @@ func Finish(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		Finish(sub)
 	}
+}
+
+// noCommand refuses what is no command of the group c.
+func noCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	msg := fmt.Sprintf("there is no command %q", args[0])
+	// Two letters off is a slip in a long word and another word in a short one.
+	c.SuggestionsMinimumDistance = 1 + min(1, len(args[0])/5)
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		msg += fmt.Sprintf(": did you mean %q?", near[0])
+	}
+	return errors.New(msg)
+}
+
+// Execute runs root. Cobra helps with a group when asked for help with a
+// command that the group does not have; this refuses.
+func Execute(ctx context.Context, root *cobra.Command) (*cobra.Command, error) {
+	var wrong error
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+		if c.HasSubCommands() {
+			if err := noCommand(c, c.Flags().Args()); err != nil {
+				wrong = &UsageError{err}
+				return
+			}
+		}
+		help(c, args)
+	})
+	c, err := root.ExecuteContextC(ctx)
+	if wrong != nil {
+		err = wrong
+	}
+	return c, err
 }
 
 func (s *Session) jsonFlag(c *cobra.Command) {

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,11 +25,15 @@ func (s *Session) observeCommand() *cobra.Command {
 		Short: "Observations as JSON lines, for programs",
 		Long: `Observations as JSON, one a line: every account, zone and remark that the node has.
 Numbers are exact integers with the unit in their name. With --follow one line after
-each measured interval, until the node ends (exit code 3) or Ctrl-C.`,
+each measured interval, until the node ends (exit code 3) or Ctrl-C. What this
+node does not measure is null: .measured says what.`,
 		Example: `  camctl observe | jq '.accounts[] | {name, cpu: .total.cpu_nanoseconds}'
   camctl observe --follow --interval 10s agent-b >> agent-b.jsonl`,
 		RunE: func(c *cobra.Command, names []string) error {
-			if !follow {
+			if iterations < 0 {
+				return &UsageError{errors.New("--iterations cannot be negative")}
+			}
+			if !follow && iterations == 0 {
 				o, err := s.observe(c.Context(), names, breakdown)
 				if err != nil {
 					return err
@@ -61,7 +66,8 @@ each measured interval, until the node ends (exit code 3) or Ctrl-C.`,
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on with each interval")
 	c.Flags().BoolVar(&breakdown, "breakdown", false, "also list the cgroups that system consists of")
 	c.Flags().Var(&interval, "interval", "least time between two observations")
-	c.Flags().IntVarP(&iterations, "iterations", "n", 0, "with --follow, end after so many (default: never)")
+	c.Flags().IntVarP(&iterations, "iterations", "n", 0, "follow, and end after so many (default: never)")
+	c.Flags().Bool("json", true, "as always: for symmetry with the other commands")
 	return c
 }
 

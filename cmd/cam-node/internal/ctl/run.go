@@ -21,7 +21,10 @@ import (
 func (s *Session) runCommand() *cobra.Command {
 	var name string
 	c := &cobra.Command{
-		Use:   "run --name NAME -- COMMAND [ARGUMENT...]",
+		Use: "run --name NAME -- COMMAND [ARGUMENT...]",
+		// Flags come before the command: what follows it is its own.
+		DisableFlagsInUseLine: true,
+
 		Short: "Run a program as an agent",
 		Long: `Run a program as an agent: the node makes a cgroup for it, moves this process
 into it, and this process becomes the program. Terminal, signals and exit code

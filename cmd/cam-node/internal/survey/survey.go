@@ -160,7 +160,7 @@ func (m Machine) socket() Finding {
 		detail, remedy, _ := strings.Cut(m.Refusal, ": ")
 		if strings.HasPrefix(detail, "agent ") {
 			name, _, _ := strings.Cut(detail, " may not")
-			detail, remedy = "you are "+name+", and this is for people", "run camctl outside the agent's cgroup, as an ordinary user or root"
+			detail, remedy = "you are "+name+", and this is for people", "run camctl outside the agent's cgroup"
 		}
 		return Finding{"access", Degraded, "the node answers at " + m.Socket + ", but " + detail, remedy}
 	}
