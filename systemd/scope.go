@@ -23,7 +23,9 @@ var ErrUnitExists = errors.New("a unit of that name exists")
 // returns its cgroup below the cgroup2 root. The scope ends when its last
 // process has; it is not tied to the caller's own unit, so that it outlives a
 // restart of the node. Accounting of CPU, I/O, memory and tasks is on, which
-// enables these controllers for the scope.
+// enables the io, memory and pids controllers for the scope. The cpu controller
+// is not needed to account on cgroup v2, and comes with the first limit (seen
+// with systemd 252).
 func StartScope(ctx context.Context, unit, slice, description string, pid uint32) (string, error) {
 	conn, err := dbus.NewSystemConnectionContext(ctx)
 	if err != nil {
