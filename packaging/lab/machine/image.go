@@ -30,7 +30,7 @@ kernel=linux-image-cloud-$arch
 [ "$arch" = arm64 ] && [ "$suite" = bullseye ] && kernel=linux-image-arm64
 mmdebstrap --quiet --variant=minbase --architectures="$arch" \
 	--include=systemd,systemd-sysv,udev,dbus,kmod,iproute2,procps,curl,jq,e2fsprogs,tpm2-tools,"$kernel" \
-	--aptopt='Acquire::Retries "3"' \
+	--aptopt='Acquire::Retries "3"' --aptopt='Acquire::Check-Valid-Until "false"' \
 	--essential-hook='mkdir -p "$1/etc/initramfs-tools/conf.d"; echo MODULES=list >"$1/etc/initramfs-tools/conf.d/lab"; printf "%s\n" virtio_pci virtio_mmio virtio_blk ext4 >"$1/etc/initramfs-tools/modules"' \
 	--customize-hook='cat >"$1/etc/systemd/system/lab.service" <<-END
 	[Unit]
@@ -52,7 +52,7 @@ mmdebstrap --quiet --variant=minbase --architectures="$arch" \
 	rm -f "$1/etc/resolv.conf"
 	echo device >"$1/etc/hostname"
 	rm -rf "$1"/var/lib/apt/lists/* "$1"/usr/share/locale "$1"/usr/share/doc/*' \
-	"$suite" "$dir/root" $mirror
+	"$suite" "$dir/root" ${mirror:+"deb $mirror $suite main"}
 cp "$dir"/root/boot/vmlinuz-* "$dir/vmlinuz"
 cp "$dir"/root/boot/initrd.img-* "$dir/initrd"
 cp -r "$dir"/root/lib/modules "$dir/modules"
@@ -108,7 +108,12 @@ func build(suite, arch, dir string, log io.Writer) error {
 	if err := os.Chmod(tmp, 0o755); err != nil { // #nosec G302 -- the same
 		return err
 	}
-	c := exec.Command("sh", "-c", recipe, "sh", suite, arch, tmp, os.Getenv("CAM_LAB_MIRROR")) // #nosec G204 -- our own
+	mirror := os.Getenv("CAM_LAB_MIRROR")
+	if mirror == "" && (suite == "bullseye" || suite == "sid") {
+		// No updates of their own, or such as are no longer whole.
+		mirror = "http://deb.debian.org/debian"
+	}
+	c := exec.Command("sh", "-c", recipe, "sh", suite, arch, tmp, mirror) // #nosec G204 -- our own
 	c.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	out := &tail{}
 	c.Stdout, c.Stderr = io.MultiWriter(log, out), io.MultiWriter(log, out)

@@ -51,14 +51,30 @@ func run(suite, arch string, pairs []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	fmt.Fprintf(os.Stderr, "port 9465 of the device is http://%s\n", d.Address)
-	lines := bufio.NewScanner(os.Stdin)
-	for lines.Scan() {
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		in := bufio.NewScanner(os.Stdin)
+		for in.Scan() {
+			lines <- in.Text()
+		}
+	}()
+	for {
+		var line string
+		select {
+		case <-ctx.Done():
+			return nil
+		case l, more := <-lines:
+			if !more {
+				return nil
+			}
+			line = l
+		}
 		started := time.Now()
-		r, err := d.Run(ctx, lines.Text(), nil, 10*time.Minute)
+		r, err := d.Run(ctx, line, nil, 10*time.Minute)
 		if err != nil {
 			return err
 		}
 		fmt.Printf("%s%s[%d after %v]\n", r.Stdout, r.Stderr, r.Code, time.Since(started).Round(10*time.Millisecond))
 	}
-	return lines.Err()
 }
