@@ -25,6 +25,10 @@ since its account was opened (CPU-TIME, READ, WRITTEN, JOULES). Below the agents
 system is everything that is no agent, idle is what a quiet machine draws anyway,
 unattributed is what was metered but cannot be charged to anybody.
 
+STATE is running (its cgroup holds processes), empty (it holds none) or ended (it
+is gone, or was never made: so is an agent of the configuration before its first
+start). Accounts of ended agents stay. A dash is what this node does not measure.
+
 CPU is of one CPU: 200% are two CPUs kept busy. Energy is of one zone, summed over
 sockets; zones overlap and are never added up.`,
 		Example: `  camctl agents

@@ -20,6 +20,15 @@ type Style struct {
 // WriteAgents writes the table of `camctl agents`: agents, the other accounts,
 // and where the figures came from.
 func WriteAgents(w io.Writer, o Observation, zone string, s Style) error {
+	if err := WriteAccounts(w, o, zone, s); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n"+Moment(o, s)+Origin(o, zone, s))
+	return err
+}
+
+// WriteAccounts writes the table alone.
+func WriteAccounts(w io.Writer, o Observation, zone string, s Style) error {
 	agents, others := Split(Rows(o, zone))
 	t := accountTable()
 	for _, r := range agents {
@@ -34,14 +43,10 @@ func WriteAgents(w io.Writer, o Observation, zone string, s Style) error {
 		return err
 	}
 	if len(agents) == 0 {
-		if _, err := io.WriteString(w, "\nno agents yet: `camctl run --name NAME -- COMMAND` starts one\n"); err != nil {
-			return err
-		}
-	}
-	if _, err := io.WriteString(w, "\n"); err != nil {
+		_, err := io.WriteString(w, "\nno agents yet: `camctl run --name NAME -- COMMAND` starts one\n")
 		return err
 	}
-	return WriteOrigin(w, o, zone, s)
+	return nil
 }
 
 // WriteBreakdown writes what `system` consists of, busiest first.
@@ -111,8 +116,16 @@ func unless(lacking bool, figure string) string {
 	return figure
 }
 
-// WriteOrigin says where the figures came from, and what is missing.
-func WriteOrigin(w io.Writer, o Observation, zone string, s Style) error {
+// Moment says when it was, in one line.
+func Moment(o Observation, s Style) string {
+	var b strings.Builder
+	remark(&b, s, "interval", fmt.Sprintf("%s, number %d, %s", cpuTime(o.IntervalNanoseconds), o.Sequence, o.Time.Local().Format(time.DateTime)))
+	return b.String()
+}
+
+// Origin says in a few lines where the figures came from; camctl doctor says
+// more.
+func Origin(o Observation, zone string, s Style) string {
 	var b strings.Builder
 	remark(&b, s, "cpu, i/o", SensorLabel(o.Sensor))
 	m := Meter(o.Zones, zone)
@@ -121,15 +134,24 @@ func WriteOrigin(w io.Writer, o Observation, zone string, s Style) error {
 	} else {
 		remark(&b, s, "energy", fmt.Sprintf("zone %s: %s, residual %d µJ", text.Clean(zone), m.describe(), m.Residual))
 	}
-	remark(&b, s, "interval", fmt.Sprintf("%s, number %d, %s", cpuTime(o.IntervalNanoseconds), o.Sequence, o.Time.Local().Format(time.DateTime)))
 	if o.Coarse {
 		remark(&b, s, "coarse", "these figures are no finer than 1 s and 0.1 J for this caller")
 	}
-	for _, missing := range o.Missing {
-		remark(&b, s, "missing", text.Clean(missing))
+	if what := missing(o); what != "" {
+		remark(&b, s, "missing", what)
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return b.String()
+}
+
+func missing(o Observation) string {
+	switch n := len(o.Missing); n {
+	case 0:
+		return ""
+	case 1:
+		return "1 thing: camctl doctor says what"
+	default:
+		return fmt.Sprintf("%d things: camctl doctor says what", n)
+	}
 }
 
 // remark writes a line below a table, wrapped to its width.
@@ -138,9 +160,10 @@ func remark(b *strings.Builder, s Style, subject, what string) {
 	b.WriteString(text.Pad(subject, len(indent), false) + text.Wrap(what, s.Width, indent) + "\n")
 }
 
-// describe is the label with what a reader should know beyond it.
+// describe is the label with what a reader should know beyond it. How an
+// estimate is made would take a line of its own: camctl doctor says it.
 func (m Metering) describe() string {
-	if len(m.Notes) == 0 {
+	if len(m.Notes) == 0 || m.Quality == "estimated" {
 		return m.Label()
 	}
 	return m.Label() + " (" + text.Clean(strings.Join(m.Notes, "; ")) + ")"

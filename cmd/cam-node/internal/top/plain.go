@@ -20,9 +20,10 @@ type Options struct {
 }
 
 // Plain writes one table per observation to out, and what happens to the node
-// to errs. It writes no escape codes.
+// to errs. Where figures come from is said with the first one, and when it
+// changes. It writes no escape codes.
 func Plain(ctx context.Context, follow Follow, o Options, out, errs io.Writer) error {
-	n, away := 0, false
+	n, away, told := 0, false, ""
 	err := watch(ctx, follow, o.Temporary, func(e event) error {
 		if e.lost != nil {
 			if !away {
@@ -48,7 +49,15 @@ func Plain(ctx context.Context, follow Follow, o Options, out, errs io.Writer) e
 			}
 		}
 		e.observation.Sort(zone, o.Sort)
-		if err := report.WriteAgents(out, e.observation, zone, o.Style); err != nil {
+		if err := report.WriteAccounts(out, e.observation, zone, o.Style); err != nil {
+			return err
+		}
+		tell := "\n" + report.Moment(e.observation, o.Style)
+		if origin := report.Origin(e.observation, zone, o.Style); origin != told {
+			told = origin
+			tell += origin
+		}
+		if _, err := io.WriteString(out, tell); err != nil {
 			return err
 		}
 		if n++; n == o.Iterations {

@@ -297,6 +297,9 @@ func TestWatchWaits(t *testing.T) {
 	if got := errs.String(); got != "away\nwaiting for it\nthe node is back\n" {
 		t.Errorf("got %q", got)
 	}
+	if n := strings.Count(out.String(), "cpu, i/o"); n != 1 {
+		t.Errorf("where figures come from is said %d times:\n%s", n, out.String())
+	}
 	if n := strings.Count(out.String(), "NAME"); n != 2 || strings.Contains(out.String(), "\x1b") {
 		t.Errorf("%d tables:\n%s", n, out.String())
 	}
