@@ -18,7 +18,6 @@ func (n *Node) StartAgent(ctx context.Context, name string, pid int) (string, er
 		return "", forCaller(err)
 	}
 	n.announce(observe.Agent{Name: name, State: observe.Running, Cgroup: path})
-	n.log.Info("agent started", "agent", name, "cgroup", path, "pid", pid)
 	return path, nil
 }
 

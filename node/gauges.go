@@ -37,7 +37,7 @@ func (n *Node) Gauges() []metrics.Gauge {
 			})},
 		{Name: "cam_node_written_bytes_total", Help: "Bytes of pages that the node made dirty for storage: an upper bound of flash wear, since the kernel counts whole folios.", Counter: true,
 			Value: func() float64 { return writtenBytes(n.cfg.Load().Path.Procfs) }},
-		{Name: "cam_node_sample_failures_total", Help: "Intervals without a sample or a record; the next one catches up.", Counter: true,
+		{Name: "cam_node_sample_failures_total", Help: "Intervals without a sample; the next one catches up.", Counter: true,
 			Value: func() float64 { return float64(n.failures.Load()) }},
 	}
 }

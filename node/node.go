@@ -81,7 +81,7 @@ func Open(cfg Config, version string, log *slog.Logger) (*Node, error) {
 
 func (n *Node) open(cfg Config) (err error) {
 	if n.store, err = store.Open(store.Config{
-		Dir: cfg.StateDir, MaxBytes: cfg.Store.MaxBytes, CommitEvery: cfg.Store.CommitEvery,
+		Dir: cfg.StateDir, MaxBytes: cfg.Store.MaxBytes, CommitEvery: cfg.Store.CommitEvery, Log: n.log,
 	}); err != nil {
 		return err
 	}
@@ -186,13 +186,19 @@ func (n *Node) sample() (taken bool) {
 		n.ledger.Retire(name)
 	}
 	o := n.observation(snap, agents, charges)
-	err = n.store.Append(point(o), saved(o, n.ledger.ZoneStates()))
-	n.complaints.about("store", err)
-	if err != nil {
-		n.failures.Add(1)
-	}
+	n.complaints.about("store", n.keep(o))
 	n.publish(o)
 	return true
+}
+
+// keep stores an observation. The error is what does not work, also when this
+// attempt did: a store that cannot commit takes everything in between.
+func (n *Node) keep(o *observe.Observation) error {
+	err := n.store.Append(point(o), saved(o, n.ledger.ZoneStates()))
+	if d := n.store.Stats().Degraded; d != "" {
+		return errors.New(d)
+	}
+	return err
 }
 
 func (n *Node) observation(snap *sensor.Snapshot, agents []observe.Agent, charges []ledger.Charge) *observe.Observation {

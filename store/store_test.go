@@ -42,8 +42,9 @@ func mustOpen(t *testing.T, cfg Config) *Store {
 
 // second is the point of second n of a boot, in which agent-b used n.
 func second(n int) Point {
+	// A boottime of 0 would mean the machine's own, whatever that is today.
 	return Point{
-		Start: time.Unix(1_800_000_000+int64(n), 0), Boottime: time.Duration(n) * time.Second, Covered: time.Second,
+		Start: time.Unix(1_800_000_000+int64(n), 0), Boottime: max(time.Duration(n)*time.Second, 1), Covered: time.Second,
 		Values: []Value{{"agent-b", Usage{CPU: time.Duration(n), Switches: 1, Energy: map[Zone]uint64{pkg0: uint64(n)}}}},
 	}
 }

@@ -69,6 +69,9 @@ func ValidateName(name string) error {
 	return nil
 }
 
+// mostAccounts bounds what a series or a scrape may list.
+const mostAccounts = 1 << 14
+
 // Validate checks everything that can be checked without the machine.
 func (c Config) Validate() error {
 	if !strings.HasSuffix(c.Slice, ".slice") || strings.ContainsAny(c.Slice, "/ \n") || len(c.Slice) > 200 {
@@ -77,8 +80,8 @@ func (c Config) Validate() error {
 	if c.Max < 1 || c.Max > 4096 {
 		return fmt.Errorf("agents.max %d: want 1 to 4096", c.Max)
 	}
-	if c.MaxAccounts < c.Max {
-		return fmt.Errorf("agents.max_accounts %d: want at least agents.max (%d)", c.MaxAccounts, c.Max)
+	if c.MaxAccounts < c.Max || c.MaxAccounts > mostAccounts {
+		return fmt.Errorf("agents.max_accounts %d: want at least agents.max (%d) and at most %d", c.MaxAccounts, c.Max, mostAccounts)
 	}
 	if len(c.Known) > c.Max {
 		return fmt.Errorf("agents.known lists %d agents, agents.max allows %d", len(c.Known), c.Max)
@@ -96,6 +99,9 @@ func (c Config) Validate() error {
 		p, err := s.path()
 		if err != nil {
 			return fmt.Errorf("agents.known[%d] (%s): %w", i, s.Name, err)
+		}
+		if name, ok := agentOfScope(path.Base(p)); ok && path.Dir(p) == "/"+c.Slice {
+			return fmt.Errorf("agents.known[%d] (%s): %s is where `camctl run --name %s` puts its agent; leave it out, it is found", i, s.Name, p, name)
 		}
 		if other, ok := paths[p]; ok {
 			return fmt.Errorf("agents.known[%d]: %s and %s name the same cgroup %s", i, other, s.Name, p)

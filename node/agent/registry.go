@@ -164,15 +164,18 @@ func (r *Registry) adopt() error {
 
 // look brings one entry up to date.
 func (r *Registry) look(e *entry) {
-	if !e.stands() {
+	if !r.stands(e) {
 		e.State, e.id = observe.Ended, 0
 		e.unfollow()
 		return
 	}
 	populated, err := r.follow(e)
 	switch {
-	case err != nil:
+	case errors.Is(err, fs.ErrNotExist):
 		e.State, e.id = observe.Ended, 0
+	case err != nil:
+		// No descriptor left, say: that is no reason to take an agent for
+		// anybody else. It stays what it was until it can be looked at.
 	case populated:
 		e.State, e.seen = observe.Running, r.tick
 	case r.owns(e) && e.State != observe.Running:

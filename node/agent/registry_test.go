@@ -276,3 +276,47 @@ func TestNameOfAConfiguredAgentOnAScope(t *testing.T) {
 		t.Errorf("the scope is charged to %q", got)
 	}
 }
+
+// An agent of an earlier run that the configuration now calls otherwise has an
+// account, and no claim on the cgroup.
+func TestRenamedAgentDoesNotShare(t *testing.T) {
+	var path string
+	w := newWorld(t, func(c *agent.Config) {
+		path = "/" + c.Slice + "/robot"
+		c.Known = []agent.Spec{{Name: "new", Cgroup: path}}
+	}, observe.Agent{Name: "old", Cgroup: "/placeholder"})
+	w.create(path)
+	for _, known := range [][]agent.Spec{w.cfg.Known, nil} {
+		cfg := w.cfg
+		cfg.Known = known
+		r, err := agent.Open(cfg, w.h, w.leaves, []observe.Agent{{Name: "old", Cgroup: path}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := w.h.ID(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := ""
+		if known != nil {
+			want = "new"
+		}
+		for range 20 {
+			if err := r.Refresh(); err != nil {
+				t.Fatal(err)
+			}
+			if got := r.Owner(id, nil); got != want {
+				t.Fatalf("with %v the cgroup belongs to %q, want %q", known, got, want)
+			}
+		}
+		r.Close()
+	}
+}
+
+func TestKnownScopeIsRefused(t *testing.T) {
+	cfg := agent.DefaultConfig()
+	cfg.Known = []agent.Spec{{Name: "b", Cgroup: "/cam.slice/cam-a.scope"}}
+	if err := cfg.Validate(); err == nil {
+		t.Error("a scope of the node's was given a second name")
+	}
+}

@@ -50,8 +50,8 @@ func (r *Registry) disown(agent string) {
 }
 
 // stands says whether the entry's cgroup makes an agent of it: the configuration
-// lists it, or it is named as the node names scopes. Of one that the
+// lists it, or it is where and named as the node makes scopes. Of one that the
 // configuration listed once, only the account is left.
-func (e *entry) stands() bool {
-	return e.known || path.Base(e.Cgroup) == scopeName(e.Name)
+func (r *Registry) stands(e *entry) bool {
+	return e.known || path.Dir(e.Cgroup) == r.slice && path.Base(e.Cgroup) == scopeName(e.Name)
 }
