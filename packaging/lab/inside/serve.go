@@ -103,7 +103,7 @@ func answer(req wire.Request) wire.Reply {
 	switch status, _ := sysStatus(c); {
 	case ctx.Err() != nil:
 		reply.Code = 124
-		err = fmt.Errorf("\nkilled after %v\n", limit)
+		err = fmt.Errorf("killed after %v", limit)
 	case status.Signaled():
 		reply.Code, err = 128+int(status.Signal()), nil
 	case err == nil || errors.As(err, &exit):
