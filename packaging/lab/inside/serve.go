@@ -72,7 +72,7 @@ func openPort() (*os.File, error) {
 func answer(req wire.Request) wire.Reply {
 	reply := wire.Reply{ID: req.ID, Code: 125}
 	failed := func(err error) wire.Reply {
-		reply.Stderr = append(reply.Stderr, err.Error()...)
+		reply.Stderr = append(reply.Stderr, "lab: "+err.Error()+"\n"...)
 		return reply
 	}
 	var files [2]*os.File

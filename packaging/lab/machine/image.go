@@ -113,7 +113,7 @@ func build(suite, arch, dir string, log io.Writer) error {
 		// No updates of their own, or such as are no longer whole.
 		mirror = "http://deb.debian.org/debian"
 	}
-	c := exec.Command("sh", "-c", recipe, "sh", suite, arch, tmp, mirror) // #nosec G204 -- our own
+	c := exec.Command("sh", "-c", recipe, "sh", suite, arch, tmp, mirror) // #nosec G204 G702 -- our own
 	c.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	out := &tail{}
 	c.Stdout, c.Stderr = io.MultiWriter(log, out), io.MultiWriter(log, out)
@@ -138,7 +138,7 @@ func Payload(path string, files map[string]string) error {
 			return err
 		}
 		size += int64(len(data))
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o755); err != nil { // #nosec G306 -- programs
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o755); err != nil { // #nosec G306 G703 -- programs
 			return err
 		}
 	}
