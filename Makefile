@@ -13,7 +13,7 @@ COVERAGE_FLOOR := 80
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/cam-node (static) and its link bin/camctl
@@ -31,6 +31,10 @@ cross: ## Build for every architecture that we ship
 .PHONY: packages
 packages: ## Build .deb and .rpm for every architecture, into dist/
 	@packaging/build.sh dist $(GOOS_ARCHES)
+
+.PHONY: check-packages
+check-packages: ## Build the packages twice, and hold them to what they promise
+	@packaging/check.sh dist
 
 .PHONY: run
 run: build ## Build and run the node here, state in ./var (ARGS="--metrics-address localhost:9500" adds flags)

@@ -25,6 +25,7 @@ version() {
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export PKG_VERSION=${VERSION:-$(version)}
 export PKG_MAINTAINER PKG_ARCH
+date=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
 PKG_MAINTAINER='CAM-OS Edge maintainers <maintainers@cam-os.org>'
 STAGE=$(mktemp -d)
 trap 'rm -rf "$STAGE"' EXIT
@@ -39,8 +40,8 @@ build() { # ARCH FILE
 # What every architecture shares.
 build "$(go env GOHOSTARCH)" "$STAGE/host"
 "$STAGE/host" pages "$STAGE"
-{ cat packaging/node.yaml.5.md; sed 's/^/    /' packaging/node.yaml; } >"$STAGE/node.yaml.5.md"
-go run github.com/cpuguy83/go-md2man/v2 -in "$STAGE/node.yaml.5.md" -out "$STAGE/man/node.yaml.5"
+{ cat packaging/cam-node.yaml.5.md; sed 's/^/    /' packaging/node.yaml; } >"$STAGE/cam-node.yaml.5.md"
+go run github.com/cpuguy83/go-md2man/v2 -in "$STAGE/cam-node.yaml.5.md" -out "$STAGE/man/cam-node.yaml.5"
 gzip -n9 "$STAGE"/man/*
 for page in "$STAGE"/man/*; do
   section=${page%.gz}
@@ -74,7 +75,7 @@ changes() { # FIRST NEXT: what a change's first and further lines begin with
 } | gzip -n9 >"$STAGE/changelog.Debian.gz"
 {
   echo "- semver: $PKG_VERSION-1"
-  echo "  date: $(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)"
+  echo "  date: $date"
   echo "  packager: $PKG_MAINTAINER"
   echo '  changes:'
   changes '    - note: |-\n        ' '          '
@@ -92,8 +93,9 @@ for PKG_ARCH in "$@"; do
   build "$PKG_ARCH" "$STAGE/cam-node"
   package deb file /lib/systemd/system /usr/share/zsh/vendor-completions ''
   package rpm doc /usr/lib/systemd/system /usr/share/zsh/site-functions "$STAGE/changelog.yaml"
-  go tool -modfile=tools.mod cyclonedx-gomod bin -json -std -noserial -version "$PKG_VERSION" \
-    -output "$out/cam-node_${PKG_VERSION}_$PKG_ARCH.cdx.json" "$STAGE/cam-node" 2>/dev/null
+  # Dated as the rest is; the tool itself takes the clock's time.
+  go tool -modfile=tools.mod cyclonedx-gomod bin -json -std -noserial -version "$PKG_VERSION" "$STAGE/cam-node" 2>/dev/null |
+    sed "s/\"timestamp\": \"[^\"]*\"/\"timestamp\": \"$date\"/" >"$out/cam-node_${PKG_VERSION}_$PKG_ARCH.cdx.json"
 done
 (cd "$out" && sha256sum cam-node[-_]* >SHA256SUMS)
 ls -l "$out"
