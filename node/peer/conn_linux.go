@@ -7,52 +7,10 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// Listen listens on a unix socket whose connections Credentials can identify.
-// Control, where not nil, sees the socket's descriptor before it is bound. The
-// socket file is left alone when the listener closes.
-func Listen(ctx context.Context, path string, control func(fd int) error) (net.Listener, error) {
-	lc := net.ListenConfig{Control: onSocket(func(fd int) error {
-		// Inherited by what is accepted, so that no data is without its writer.
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
-			return err
-		}
-		if control == nil {
-			return nil
-		}
-		return control(fd)
-	})}
-	l, err := lc.Listen(ctx, "unix", path)
-	if err != nil {
-		return nil, err
-	}
-	u := l.(*net.UnixListener)
-	u.SetUnlinkOnClose(false)
-	return &listener{u}, nil
-}
-
-type listener struct{ *net.UnixListener }
-
-func (l *listener) Accept() (net.Conn, error) {
-	c, err := l.AcceptUnix()
-	if err != nil {
-		return nil, err
-	}
-	at, err := boottime()
-	if err != nil {
-		_ = c.Close()
-		return nil, err
-	}
-	return &conn{
-		Conn: c, unix: c, accepted: at, oob: make([]byte, oobSize), patience: proofTime,
-		proven: make(chan struct{}), closed: make(chan struct{}),
-	}, nil
-}
 
 // conn is an accepted connection, and after the handshake one with an identity.
 // It is the same value before and after, so that whoever closes it closes all
@@ -65,6 +23,8 @@ type conn struct {
 	patience time.Duration // for a proof
 	oob      []byte
 	read     int
+	listener *listener
+	arrived  func() // it waits for its handshake no longer; may be called again
 
 	// Set by the handshake.
 	peer *process
@@ -192,6 +152,7 @@ func (c *conn) Close() error {
 	c.closing.Do(func() {
 		err = c.Conn.Close()
 		close(c.closed)
+		c.arrived()
 		if c.peer != nil {
 			c.peer.release()
 		}
@@ -206,14 +167,5 @@ func (c *conn) Close() error {
 func (c *conn) watch() {
 	if c.peer.wait() {
 		_ = c.lose(refuse(Exited, "process %d has exited", c.peer.PID))
-	}
-}
-
-// onSocket adapts to net.ListenConfig.Control.
-func onSocket(f func(fd int) error) func(string, string, syscall.RawConn) error {
-	return func(_, _ string, rc syscall.RawConn) error {
-		var ferr error
-		err := rc.Control(func(fd uintptr) { ferr = f(int(fd)) }) // #nosec G115 -- a descriptor
-		return errors.Join(err, ferr)
 	}
 }

@@ -48,17 +48,23 @@ func New(cfg Config) (*Credentials, error) {
 }
 
 // Refused counts, by reason, the connections that were refused or lost their
-// identity. A peer that exits with its connection open is counted as well.
+// identity. A peer that exits with its connection open is counted as well; one
+// that the listener closed is counted with the next handshake.
 func (c *Credentials) Refused() map[Reason]uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return maps.Clone(c.refused)
 }
 
-func (c *Credentials) count(r Reason) {
+func (c *Credentials) count(r Reason) { c.add(r, 1) }
+
+func (c *Credentials) add(r Reason, n uint64) {
+	if n == 0 {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.refused[r]++
+	c.refused[r] += n
 }
 
 // Identity is the AuthInfo of a connection.
@@ -93,6 +99,7 @@ func (c *Credentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthI
 	if !ok {
 		return nil, nil, fmt.Errorf("peer: a %T was not accepted by a listener of peer.Listen", raw)
 	}
+	c.add(Crowded, conn.listener.crowded.Swap(0))
 	if err := c.identify(conn); err != nil {
 		reason := Unknown
 		var r *Refusal
@@ -102,6 +109,7 @@ func (c *Credentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthI
 		c.count(reason)
 		return nil, nil, err // gRPC closes raw
 	}
+	conn.arrived() // from here on, Config.Admit's bounds hold
 	go conn.watch()
 	return conn, &Identity{
 		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},

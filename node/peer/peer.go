@@ -80,7 +80,7 @@ const (
 	Moved Reason = "moved"
 	// Passed: another process used the connection, or sent descriptors on it.
 	Passed Reason = "passed"
-	// Crowded: Config.Admit said no.
+	// Crowded: Config.Admit said no, or too many waited for their handshake.
 	Crowded Reason = "crowded"
 )
 

@@ -48,6 +48,7 @@ func report(err error) {
 // obey reads one command a line and answers each with a line.
 func obey() {
 	var conn *net.UnixConn
+	var many []*net.UnixConn
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
 		f := strings.Fields(in.Text())
@@ -57,6 +58,12 @@ func obey() {
 			err = become(f[1], f[2], f[3])
 		case "connect":
 			conn, err = dial(f[1])
+		case "connect-many": // path number
+			many, err = dialMany(f[1], f[2])
+		case "count-open": // number
+			err = countOpen(many, f[1])
+		case "flood": // path number
+			err = flood(f[1], f[2])
 		case "write":
 			_, err = io.WriteString(conn, f[1])
 		case "write-with-descriptors":

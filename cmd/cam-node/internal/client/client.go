@@ -60,8 +60,9 @@ type Client struct {
 	camv1.NodeServiceClient
 	Operator camv1.OperatorServiceClient
 
-	socket string
-	conn   *grpc.ClientConn
+	socket   string
+	conn     *grpc.ClientConn
+	patience time.Duration // with a full queue
 
 	mu   sync.Mutex
 	dial error // of the latest attempt to connect
@@ -73,14 +74,8 @@ func Open(socket string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{socket: socket}
-	dialer := func(ctx context.Context, _ string) (net.Conn, error) {
-		conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
-		c.mu.Lock()
-		c.dial = err
-		c.mu.Unlock()
-		return conn, err
-	}
+	c := &Client{socket: socket, patience: Patience}
+	dialer := func(ctx context.Context, _ string) (net.Conn, error) { return c.connect(ctx, path) }
 	// passthrough keeps the path out of URL parsing; the socket's permissions
 	// and the kernel's peer credentials stand for TLS.
 	c.conn, err = grpc.NewClient("passthrough:///node", grpc.WithContextDialer(dialer), grpc.WithAuthority("localhost"),
@@ -91,6 +86,28 @@ func Open(socket string) (*Client, error) {
 	c.NodeServiceClient = camv1.NewNodeServiceClient(c.conn)
 	c.Operator = camv1.NewOperatorServiceClient(c.conn)
 	return c, nil
+}
+
+// connect waits where the socket's queue is full: somebody may be filling it,
+// and the node empties it fast (unix(7): a connect that would have to wait ends
+// with EAGAIN, since Go's sockets never block).
+func (c *Client) connect(ctx context.Context, path string) (net.Conn, error) {
+	const pause = 2 * time.Millisecond
+	end := time.Now().Add(c.patience)
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+		c.mu.Lock()
+		c.dial = err
+		c.mu.Unlock()
+		if !errors.Is(err, syscall.EAGAIN) || time.Now().After(end) {
+			return conn, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(pause):
+		}
+	}
 }
 
 // Close ends the connection.
@@ -117,6 +134,8 @@ func (e *UnreachableError) Error() string {
 		return fmt.Sprintf("%s is no socket: name the node's with --socket or $%s", e.Socket, EnvSocket)
 	case e.Message != "":
 		return fmt.Sprintf("the node at %s says: %s", e.Socket, e.Message)
+	case errors.Is(e.Err, syscall.EAGAIN):
+		return fmt.Sprintf("the node's socket %s is overloaded: too many programs connect to it at once (`ss -xp` shows which); try again", e.Socket)
 	case errors.Is(e.Err, errClosed):
 		return fmt.Sprintf("the node at %s %v: see its log", e.Socket, e.Err)
 	case errors.Is(e.Err, context.DeadlineExceeded):
@@ -183,6 +202,9 @@ func (c *Client) Explain(err error) error {
 		}
 		return &UnreachableError{Socket: c.socket, Message: s.Message()}
 	case codes.DeadlineExceeded:
+		if errors.Is(dial, syscall.EAGAIN) {
+			return &UnreachableError{Socket: c.socket, Err: dial}
+		}
 		return &UnreachableError{Socket: c.socket, Err: context.DeadlineExceeded}
 	case codes.Canceled:
 		return context.Canceled

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -184,5 +186,77 @@ func TestFind(t *testing.T) {
 	}
 	if got := Find("/from/flag", getenv); got != "/from/flag" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// full gives a socket whose queue is full.
+func full(t *testing.T) (string, net.Listener) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "cam.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	rc, err := l.(*net.UnixListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cerr := rc.Control(func(fd uintptr) { err = syscall.Listen(int(fd), 1) }); err != nil || cerr != nil {
+		t.Fatal(err, cerr)
+	}
+	for range 100 {
+		c, err := net.Dial("unix", path)
+		if errors.Is(err, syscall.EAGAIN) {
+			return path, l
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Close()
+	}
+	t.Fatal("the queue has no end")
+	return "", nil
+}
+
+func TestAFullQueue(t *testing.T) {
+	path, l := full(t)
+	c, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	c.patience = 50 * time.Millisecond
+	observe := func(ctx context.Context) error {
+		_, err := c.Observe(ctx, &camv1.ObserveRequest{})
+		return c.Explain(err)
+	}
+	overloaded := func(err error) {
+		t.Helper()
+		var away *UnreachableError
+		if !errors.As(err, &away) || !strings.Contains(err.Error(), "is overloaded") {
+			t.Errorf("got %v", err)
+		}
+	}
+	overloaded(observe(t.Context()))
+
+	patient, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = patient.Close() }()
+	c = patient
+	// The call's own end comes first.
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	overloaded(observe(short))
+	// It is still waiting when the node gets to it.
+	s := grpc.NewServer(grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
+		return status.Error(codes.InvalidArgument, "answered")
+	}))
+	defer s.Stop()
+	go func() { _ = s.Serve(l) }()
+	if err := observe(t.Context()); err == nil || err.Error() != "answered" {
+		t.Errorf("got %v", err)
 	}
 }
