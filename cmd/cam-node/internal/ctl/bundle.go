@@ -213,7 +213,7 @@ func journalPart(ctx context.Context) part {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	var out, errs bytes.Buffer
-	c := exec.CommandContext(ctx, "journalctl", "--unit", "cam-node.service", "--identifier", "cam-node",
+	c := exec.CommandContext(ctx, "journalctl", "--unit", "cam-node.service", "--identifier", "cam-node", // #nosec G204 -- constants
 		"--lines", fmt.Sprint(lines), "--no-pager", "--no-hostname", "--output", "short-iso")
 	c.Stdout, c.Stderr = &out, &errs
 	if err := c.Run(); err != nil {
