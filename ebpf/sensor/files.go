@@ -40,10 +40,10 @@ func openFiles(c Config) (*files, error) {
 	}
 	f.missed = []string{
 		"context switches: cgroup files do not have them; they come with the eBPF sensor",
-		"the last interval of a cgroup that is removed: its time is charged to its parent; the eBPF sensor has it",
+		"removed cgroups: the time of their last interval is charged to their parents; the eBPF sensor has it",
 	}
 	if len(f.topo.Packages) > 1 {
-		f.missed = append(f.missed, "the split of a cgroup's time over packages: it is estimated from how busy each was; the eBPF sensor has it")
+		f.missed = append(f.missed, "time by package: the split of a cgroup's time is estimated from how busy each was; the eBPF sensor has it")
 	}
 	if !f.io {
 		f.missed = append(f.missed, "I/O bytes: no cgroup has an io.stat; enable the controller (echo +io > cgroup.subtree_control) and restart the node, or run the eBPF sensor")

@@ -77,7 +77,7 @@ func startKernel(c Config, cache *btf.Cache, accounting bool) (_ *kernel, err er
 		delete(spec.Programs, schedProgSchedProcessExit)
 	}
 	if accounting && hiddenTasks(c.Procfs) {
-		k.missed = append(k.missed, "I/O bytes of processes outside this pid namespace, until they exit; run in the host's (hostPID)")
+		k.missed = append(k.missed, "I/O bytes: those of processes outside this pid namespace come when they exit; run in the host's (hostPID)")
 	}
 	defer func() {
 		if err != nil {

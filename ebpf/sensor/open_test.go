@@ -74,7 +74,7 @@ func TestWithoutRights(t *testing.T) {
 	if got[0] != string(Procfs) {
 		t.Errorf("source %q", got[0])
 	}
-	mentions(t, got[1:], "CAP_BPF", "figures per cgroup: no cgroup2", "10 ms", "CAP_SYS_PTRACE")
+	mentions(t, got[1:], "CAP_BPF", "figures per cgroup: no cgroup2", "10 ms", "I/O bytes")
 }
 
 // Two capabilities are enough, where maps are not charged to RLIMIT_MEMLOCK.
