@@ -28,7 +28,7 @@ func (s *Session) topCommand() *cobra.Command {
 		Short: "Watch agents live, with curves of their watts",
 		Long: `Watch agents live. In a terminal: an interface with curves, sorted with the keys
 w (watts), c (CPU), i (I/O) and n (name); z chooses the energy zone, space pauses,
-q quits. In a pipe, or where TERM is dumb: one plain table per interval. When the
+? helps, q quits. In a pipe, or where TERM is dumb: one plain table per interval. When the
 node goes away, it says so and goes on when the node is back.
 
 NO_COLOR is respected. Figures of a simulator are always marked SIMULATED.`,
@@ -55,6 +55,10 @@ NO_COLOR is respected. Figures of a simulator are always marked SIMULATED.`,
 			if _, tty := terminal(s.Stdout); !tty || plain || s.Getenv("TERM") == "dumb" || s.Getenv("TERM") == "" {
 				return top.Plain(ctx, follow, options, options.Style.Charset.Writer(s.Stdout), s.Stderr)
 			}
+			options.Past = func(ctx context.Context, first report.Observation) []report.Observation {
+				step := time.Duration(first.IntervalNanoseconds) // #nosec G115 -- an interval
+				return s.past(ctx, max(step, time.Duration(interval)).Round(time.Second), first.Measured)
+			}
 			host, _ := os.Hostname() // a title; nothing depends on it
 			return top.Terminal(ctx, follow, options, host, s.Stdin, s.Stdout)
 		},
@@ -68,6 +72,28 @@ NO_COLOR is respected. Figures of a simulator are always marked SIMULATED.`,
 	s.zoneFlag(c, &zone)
 	sortFlag(c, &order, report.ByWatts)
 	return c
+}
+
+// past asks what the curves of top would show, had it run before. Whoever is
+// refused, as agents are, begins with empty ones.
+func (s *Session) past(ctx context.Context, step time.Duration, measured report.Measured) []report.Observation {
+	if step < time.Second {
+		return nil // finer than what the node keeps
+	}
+	node, err := s.open()
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = node.Close() }()
+	ctx, cancel := context.WithTimeout(ctx, client.Patience)
+	defer cancel()
+	r, err := node.Operator.Series(ctx, &camv1.SeriesRequest{
+		Since: durationpb.New(min(top.Kept*step, 24*time.Hour)), Step: durationpb.New(step),
+	})
+	if err != nil {
+		return nil
+	}
+	return report.Past(r.GetPoints(), step, measured, top.Kept)
 }
 
 // temporary says that a node may come back; being refused does not pass.

@@ -6,8 +6,8 @@ import (
 	"github.com/cam-os/edge/cmd/cam-node/internal/report"
 )
 
-// kept is how many intervals curves go back.
-const kept = 600
+// Kept is how many intervals curves go back.
+const Kept = 600
 
 // curve names a history: an account's watts within a zone, or its CPUs.
 type curve struct{ zone, account string }
@@ -48,6 +48,17 @@ func (h *history) add(o report.Observation) {
 	h.append(now)
 }
 
+// seed adds what was before the first observation.
+func (h *history) seed(past []report.Observation) {
+	for _, o := range past[max(0, len(past)-Kept):] {
+		if len(o.Accounts) == 0 {
+			h.gap()
+			continue
+		}
+		h.add(o)
+	}
+}
+
 func (h *history) gap() { h.append(nil) }
 
 func (h *history) append(now map[curve]float64) {
@@ -64,7 +75,7 @@ func (h *history) append(now map[curve]float64) {
 		}
 	}
 	h.length++
-	over := max(0, h.length-kept)
+	over := max(0, h.length-Kept)
 	for c, values := range h.curves {
 		v, there := now[c]
 		if !there {

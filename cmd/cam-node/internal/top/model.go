@@ -41,6 +41,9 @@ func Terminal(ctx context.Context, follow Follow, o Options, host string, in io.
 		return err
 	}
 	m := newModel(o, host, lipgloss.NewRenderer(out))
+	if o.Past != nil {
+		m.past.seed(o.Past(ctx, first.observation))
+	}
 	m.take(first)
 	program := tea.NewProgram(m, tea.WithAltScreen(), tea.WithInput(in), tea.WithOutput(out), tea.WithContext(ctx))
 	over := make(chan error, 1)
@@ -80,6 +83,8 @@ type model struct {
 	width, height int
 	scroll        int
 	paused        bool
+	helping       bool
+	notice        string // shown until the next key
 	lost          error
 	count         int
 
@@ -158,6 +163,7 @@ func (m *model) show(o report.Observation) {
 }
 
 func (m *model) key(key string) tea.Cmd {
+	m.notice = ""
 	switch key {
 	case "q", "esc", "ctrl+c":
 		return tea.Quit
@@ -177,8 +183,15 @@ func (m *model) key(key string) tea.Cmd {
 			m.past.behind = 0
 			m.show(m.newest)
 		}
+	case "?", "h":
+		m.helping = !m.helping
 	case "z":
-		if names := report.ZoneNames(m.latest.Zones); len(names) > 0 {
+		switch names := report.ZoneNames(m.latest.Zones); len(names) {
+		case 0:
+			m.notice = "no energy zone"
+		case 1:
+			m.notice = "only one zone"
+		default:
 			m.zone = names[(slices.Index(names, m.zone)+1)%len(names)]
 			m.options.Zone = m.zone
 		}

@@ -15,6 +15,9 @@ type Options struct {
 	Sort       report.SortKey
 	Iterations int // end after so many observations; 0 never
 	Style      report.Style
+	// Past returns what was measured before first, oldest first, at intervals
+	// like its; an empty observation where there was nothing. It may be nil.
+	Past func(ctx context.Context, first report.Observation) []report.Observation
 	// Temporary says which errors of Follow are worth waiting for.
 	Temporary func(error) bool
 }

@@ -71,7 +71,7 @@ func (m *model) tableHeader(l layout) string {
 }
 
 // agentRows shows the agents that there is room for, from the scroll position.
-func (m *model) agentRows(agents []report.Row, l layout, room int) []string {
+func (m *model) agentRows(agents []report.Row, l layout, room int, peak float64) []string {
 	if len(agents) == 0 {
 		return []string{m.styles.dim.Render(text.Cut(" no agents yet: camctl run --name NAME -- COMMAND", m.width))}[:min(1, room)]
 	}
@@ -85,7 +85,6 @@ func (m *model) agentRows(agents []report.Row, l layout, room int) []string {
 		}
 		shown = shown[:len(shown)-more]
 	}
-	peak := m.past.peak(m.zone, agents, l.spark)
 	lines := make([]string, 0, len(shown)+1)
 	for _, r := range shown {
 		lines = append(lines, m.accountRow(r, l, peak, m.styles.part[0]))
@@ -96,10 +95,9 @@ func (m *model) agentRows(agents []report.Row, l layout, room int) []string {
 	return lines
 }
 
-// otherRows shows what is no agent, below a rule, on a scale of its own.
-func (m *model) otherRows(others []report.Row, l layout) []string {
+// otherRows shows what is no agent, below a rule.
+func (m *model) otherRows(others []report.Row, l layout, peak float64) []string {
 	lines := []string{" " + m.styles.dim.Render(strings.Repeat(m.options.Style.Charset.Rule, max(0, m.width-2)))}
-	peak := m.past.peak(m.zone, others, l.spark)
 	for _, r := range others {
 		part := m.styles.part[3]
 		switch r.Kind {

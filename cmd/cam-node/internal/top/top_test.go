@@ -253,18 +253,18 @@ func TestWithoutEnergy(t *testing.T) {
 
 func TestHistoryIsBounded(t *testing.T) {
 	var h history
-	for n := range kept + 50 {
+	for n := range Kept + 50 {
 		o := observation(n, 2)
 		if n > 20 {
 			o.Accounts = o.Accounts[1:] // the first agent is no more
 		}
 		h.add(o)
 	}
-	if h.length != kept {
+	if h.length != Kept {
 		t.Errorf("length %d", h.length)
 	}
 	for c, values := range h.curves {
-		if len(values) != kept {
+		if len(values) != Kept {
 			t.Errorf("%v has %d", c, len(values))
 		}
 		if c.account == "agent-00" {
@@ -358,5 +358,69 @@ func TestTerminal(t *testing.T) {
 	}
 	if err := Terminal(t.Context(), later, o, "", strings.NewReader(""), &out); !errors.Is(err, refused) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A terminal that starts later shows the curves of one that ran all along.
+func TestThePastIsSeeded(t *testing.T) {
+	var past []report.Observation
+	for n := range 40 {
+		past = append(past, observation(n, 3))
+	}
+	past[7] = report.Observation{}
+	m := start(0, 0, text.Unicode())
+	m.past.seed(past)
+	m.Update(event{observation: observation(40, 3)})
+	want := start(3, 7, text.Unicode())
+	want.past.gap()
+	for n := 8; n <= 40; n++ {
+		want.Update(event{observation: observation(n, 3)})
+	}
+	if d := cmp.Diff(want.View(), m.View()); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	m := start(3, 3, text.Unicode())
+	for _, width := range []int{20, 40, 60, 200} {
+		m.Update(tea.WindowSizeMsg{Width: width, Height: 20})
+		lines := strings.Split(m.View(), "\n")
+		if last := lines[len(lines)-1]; !strings.HasPrefix(last, " q quit  ? help") || strings.Contains(last, "~") {
+			t.Errorf("%d: %q", width, last)
+		}
+	}
+	m.Update(tea.WindowSizeMsg{Width: 60, Height: 20})
+	press(m, "?")
+	for _, want := range []string{"sort by watts", "next energy zone", "scroll"} {
+		if !strings.Contains(m.View(), want) {
+			t.Errorf("no %q in\n%s", want, m.View())
+		}
+	}
+	press(m, "h")
+	if strings.Contains(m.View(), "sort by watts") {
+		t.Error("help stays")
+	}
+	o := observation(4, 3)
+	o.Zones = o.Zones[1:]
+	m.Update(event{observation: o})
+	press(m, "z")
+	if !strings.Contains(m.View(), "only one zone") || !strings.Contains(m.View(), "q quit") {
+		t.Errorf("got\n%s", m.View())
+	}
+	press(m, "w")
+	if strings.Contains(m.View(), "only one zone") {
+		t.Error("a notice stays")
+	}
+}
+
+func TestTheIntervalDoesNotJitter(t *testing.T) {
+	for got, want := range map[time.Duration]time.Duration{
+		996 * time.Millisecond: time.Second, 1004 * time.Millisecond: time.Second, 4998 * time.Millisecond: 5 * time.Second,
+		397 * time.Millisecond: 400 * time.Millisecond,
+	} {
+		if s := steady(got); s != want {
+			t.Errorf("%v: %v", got, s)
+		}
 	}
 }

@@ -53,18 +53,19 @@ func (m *model) View() string {
 	if m.height >= 16 {
 		lines = append(lines, "")
 	}
-	foot := []string{m.help()}
-	if m.height >= 12 {
+	foot := m.help()
+	if m.height >= 12 && !m.helping {
 		foot = append([]string{m.origin(metering)}, foot...)
 	}
 	layout := m.layout()
+	peak := m.past.peak(m.zone, rows, layout.spark) // one scale, so that curves compare
 	lines = append(lines, m.tableHeader(layout))
 	room := m.height - len(lines) - len(foot)
 	if m.height >= 14 {
-		foot = append(m.otherRows(others, layout), foot...)
+		foot = append(m.otherRows(others, layout, peak), foot...)
 		room -= len(others) + 1
 	}
-	lines = append(lines, m.agentRows(agents, layout, max(0, room))...)
+	lines = append(lines, m.agentRows(agents, layout, max(0, room), peak)...)
 	for len(lines) < m.height-len(foot) {
 		lines = append(lines, "")
 	}
@@ -97,9 +98,17 @@ func (m *model) titleLine() string {
 	case m.paused:
 		state = m.styles.warn.Render("paused")
 	default:
-		state = m.styles.key.Render("live") + m.styles.dim.Render(" every "+text.Duration(time.Duration(m.latest.IntervalNanoseconds).Round(time.Millisecond))) // #nosec G115 -- an interval
+		state = m.styles.key.Render("live") + m.styles.dim.Render(" every "+text.Duration(steady(time.Duration(m.latest.IntervalNanoseconds)))) // #nosec G115 -- an interval
 	}
 	return m.between(left, state+"  "+m.styles.dim.Render(m.latest.Time.Local().Format(time.TimeOnly)))
+}
+
+// steady leaves the jitter of a timer out.
+func steady(interval time.Duration) time.Duration {
+	if interval < 500*time.Millisecond {
+		return interval.Round(10 * time.Millisecond)
+	}
+	return interval.Round(50 * time.Millisecond)
 }
 
 // headline is the machine in one line.
@@ -219,16 +228,34 @@ func (m *model) origin(metering report.Metering) string {
 	return " " + m.styles.dim.Render(text.Cut(s, m.width-2))
 }
 
-func (m *model) help() string {
-	items := [][2]string{{"w", "watts"}, {"c", "cpu"}, {"i", "i/o"}, {"n", "name"}, {"z", "zone"}, {"space", "pause"}, {"up/down", "scroll"}, {"q", "quit"}}
+// help is one line of keys, the most needed first, or all of them when asked.
+func (m *model) help() []string {
+	items := [][2]string{{"q", "quit"}, {"?", "help"}, {"space", "pause"}, {"w", "watts"}, {"c", "cpu"}, {"i", "i/o"}, {"n", "name"}, {"z", "zone"}, {"up/down", "scroll"}}
+	if m.helping {
+		items = [][2]string{{"q", "quit"}, {"?", "hide help"}, {"space", "pause, go on"},
+			{"w", "sort by watts"}, {"c", "by cpu"}, {"i", "by i/o"}, {"n", "by name"}, {"z", "next energy zone"},
+			{"up/down, pgup/pgdown, home", "scroll"}}
+	}
 	sorted := map[report.SortKey]string{report.ByWatts: "w", report.ByCPU: "c", report.ByIO: "i", report.ByName: "n"}[m.options.Sort]
-	parts := make([]string, 0, len(items))
+	var lines []string
+	line := ""
+	if m.notice != "" {
+		line = "  " + m.styles.warn.Render(m.notice)
+	}
 	for _, item := range items {
 		label := m.styles.dim.Render(item[1])
 		if item[0] == sorted {
 			label = m.styles.strong.Render(item[1])
 		}
-		parts = append(parts, m.styles.key.Render(item[0])+" "+label)
+		next := "  " + m.styles.key.Render(item[0]) + " " + label
+		if line != "" && text.Width(line+next) > m.width+1 {
+			if !m.helping {
+				break
+			}
+			lines, line = append(lines, line[1:]), ""
+		}
+		line += next
 	}
-	return " " + strings.Join(parts, "  ")
+	lines = append(lines, line[1:])
+	return lines[:min(len(lines), max(1, m.height/2))]
 }
