@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/cam-os/edge/store/internal/storepb"
 )
@@ -31,11 +32,12 @@ func (s *Store) Append(p Point, l Ledger) error {
 	ringErr := s.ring.add(s.codec, h, p.Values)
 	s.pend(h, p.Values)
 	s.ledger = packLedger(l)
+	s.trim()
 	s.generation++
 	s.dirty = true
 
 	liveErr := s.writeLive()
-	if s.since(s.lastCommit) < s.cfg.CommitEvery {
+	if s.since(s.lastCommit) < s.cfg.CommitEvery && !s.lost() {
 		return errors.Join(ringErr, liveErr)
 	}
 	return errors.Join(ringErr, liveErr, s.commit())
@@ -71,10 +73,52 @@ func (s *Store) pend(h head, values []Value) {
 	c.add(h, values)
 	s.pendingValues += len(c.values) - before
 	for s.pendingValues > maxPendingValues && len(s.pending) > 1 {
-		oldest := s.pendingKeys()[0]
-		s.pendingValues -= len(s.pending[oldest].values)
-		delete(s.pending, oldest)
-		s.dropped++
+		s.drop(s.pendingKeys()[0])
+	}
+}
+
+// drop gives up a minute that waits.
+func (s *Store) drop(k key) {
+	s.pendingValues -= len(s.pending[k].values)
+	delete(s.pending, k)
+	s.dropped++
+}
+
+// The most bytes that parts of a State take as protobuf, tags included.
+const (
+	maxVarint     = 10
+	pointSize     = 5 * maxVarint
+	valueSize     = 5 * maxVarint // without its energy
+	zoneSize      = 40            // without its strings
+	stateOverhead = 1 << 10       // all but the ledger, the minutes and strings
+)
+
+// trim gives up the oldest waiting minutes that the state might have no room
+// for beside the ledger: the accounts come first.
+func (s *Store) trim() {
+	room := maxBlob - stateOverhead - len(s.bootID) - proto.Size(s.ledger)
+	keys := s.pendingKeys()
+	zones := make(map[Zone]struct{})
+	values, size := 0, 0
+	for i, k := range slices.Backward(keys) {
+		size += pointSize
+		values += len(s.pending[k].values)
+		for name, u := range s.pending[k].values {
+			size += valueSize + len(name)
+			for z := range u.Energy {
+				if _, ok := zones[z]; !ok {
+					zones[z] = struct{}{}
+					size += zoneSize + len(z.Name) + len(z.Source)
+				}
+			}
+		}
+		// A block has a column for each zone, as long as all its values.
+		if size+values*len(zones)*maxVarint > room {
+			for _, old := range keys[:i+1] {
+				s.drop(old)
+			}
+			return
+		}
 	}
 }
 

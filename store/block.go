@@ -71,6 +71,9 @@ func (b *builder) value(v Value) {
 	}
 }
 
+// cells is how many numbers the block's columns hold, each of a byte or more.
+func (b *builder) cells() int { return len(b.block.Account) * (5 + len(b.zones.zones)) }
+
 // finish returns the block of what was added so far; the builder can go on.
 func (b *builder) finish() *storepb.Block {
 	n := len(b.block.Account)

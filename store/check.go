@@ -60,11 +60,11 @@ func Check(path string) (Report, error) {
 		return Report{}, fmt.Errorf("store: %w", err)
 	}
 	r := Report{Path: path, Bytes: fi.Size()}
-	if fi.Size() == 0 { // bbolt would ask for a writable file
+	if fi.Mode().IsRegular() && fi.Size() == 0 { // bbolt would ask for a writable file
 		r.problem("the file is empty")
 		return r, nil
 	}
-	db, err := openDatabase(path, cfg, true)
+	db, _, err := openDatabase(path, cfg, true)
 	var corrupt *CorruptError
 	if errors.As(err, &corrupt) {
 		r.problem("pages: %v", corrupt.Err)

@@ -21,9 +21,10 @@ const (
 	formatZstd = 2
 
 	sealOverhead = 5
-	// maxBlob bounds what a blob may expand to: 4,000 accounts with 20 zones
-	// need about 700 KB.
-	maxBlob = 4 << 20
+	// maxBlob bounds what a blob may expand to, and so what seal accepts: what
+	// is written can be read. 4,000 accounts with 20 zones need about 700 KB,
+	// one account with 10,000 zones some 5 MB.
+	maxBlob = 32 << 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -55,8 +56,12 @@ func (c *codec) close() {
 	_ = c.enc.Close()
 }
 
-// seal marshals m. The compressed form is used where it is smaller.
+// seal marshals m. The compressed form is used where it is smaller. What open
+// would not accept is a *SizeError.
 func (c *codec) seal(m proto.Message, compress bool) ([]byte, error) {
+	if n := proto.Size(m); n > maxBlob {
+		return nil, fmt.Errorf("store: pack: %w", &SizeError{n, maxBlob})
+	}
 	raw, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(c.buf[:0], m)
 	if err != nil {
 		return nil, fmt.Errorf("store: pack: %w", err)
@@ -85,7 +90,8 @@ func seal(blob []byte) {
 var errBlob = errors.New("blob is damaged")
 
 // open checks and unmarshals a sealed blob into m. Nothing is allocated beyond
-// maxBlob whatever the blob claims, and m shares nothing with it.
+// maxBlob whatever the blob claims, and m shares nothing with it. A blob whose
+// checksum is right and that is larger is no damage but a *SizeError.
 func (c *codec) open(blob []byte, m proto.Message) error {
 	if len(blob) < sealOverhead {
 		return fmt.Errorf("%w: %d bytes", errBlob, len(blob))
@@ -96,9 +102,16 @@ func (c *codec) open(blob []byte, m proto.Message) error {
 	}
 	switch blob[0] {
 	case formatRaw:
+		if len(payload) > maxBlob {
+			return &SizeError{len(payload), maxBlob}
+		}
 	case formatZstd:
 		var err error
-		if payload, err = c.dec.DecodeAll(payload, nil); err != nil {
+		payload, err = c.dec.DecodeAll(payload, nil)
+		if errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+			return &SizeError{0, maxBlob}
+		}
+		if err != nil {
 			return fmt.Errorf("%w: %w", errBlob, err)
 		}
 	default:

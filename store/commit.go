@@ -10,6 +10,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/cam-os/edge/store/internal/storepb"
 )
 
 const (
@@ -38,8 +40,11 @@ func (s *Store) Commit() error {
 func (s *Store) commit() error {
 	s.lastCommit = time.Now()
 	suspect := s.suspect.Swap(nil)
-	if !s.dirty && suspect == nil {
+	if !s.dirty && suspect == nil && !s.lost() {
 		return nil
+	}
+	if err := s.recreate(); err != nil {
+		return s.failed(err)
 	}
 	var err error
 	if suspect != nil && suspect.db == s.db {
@@ -58,9 +63,7 @@ func (s *Store) commit() error {
 		}
 	}
 	if err != nil {
-		s.stats.CommitsFailed++
-		s.degrade(err)
-		return fmt.Errorf("store: commit: %w", err)
+		return s.failed(err)
 	}
 	s.dirty = false
 	s.stats.Commits++
@@ -69,6 +72,13 @@ func (s *Store) commit() error {
 	}
 	s.releasePages()
 	return nil
+}
+
+// failed accounts for a commit that failed; the next one tries again.
+func (s *Store) failed(err error) error {
+	s.stats.CommitsFailed++
+	s.degrade(err)
+	return fmt.Errorf("store: commit: %w", err)
 }
 
 // writeFull commits although the file cannot grow. At the cap the oldest
@@ -100,12 +110,17 @@ func (s *Store) reopen() error {
 		s.opened.Unlock()
 	}
 	id := s.id
+	var state *storepb.State
 	err := os.MkdirAll(s.cfg.Dir, 0o700)
 	if err == nil {
-		_, err = s.openWritable()
+		state, err = s.openWritable()
 	}
-	if err == nil && s.id != id {
-		s.setDatabase(nil) // leaves its lock: nobody should write here now
+	if err == nil && s.id == id {
+		s.minutes, s.hours, s.filedBoot = state.GetMinutes(), state.GetHours(), 0
+	} else if err == nil {
+		other := s.db
+		s.setDatabase(nil, nil)
+		_ = closeDatabase(other)
 		err = fmt.Errorf("%s appeared, with the accounts of another store; restart the node to take them up", s.path)
 	}
 	s.id = id

@@ -54,8 +54,8 @@ const allocSize = 256 << 10
 
 // openDatabase opens and locks path, and verifies its pages before bbolt maps
 // them. It changes nothing but an empty file. Errors: *LockedError,
-// *CorruptError, or the system's.
-func openDatabase(path string, cfg Config, readOnly bool) (db *bolt.DB, err error) {
+// *CorruptError, or the system's. file tells which file it is.
+func openDatabase(path string, cfg Config, readOnly bool) (db *bolt.DB, file fs.FileInfo, err error) {
 	options := &bolt.Options{
 		Timeout:      cfg.LockTimeout,
 		ReadOnly:     readOnly,
@@ -64,7 +64,15 @@ func openDatabase(path string, cfg Config, readOnly bool) (db *bolt.DB, err erro
 		FreelistType: bolt.FreelistMapType,
 		NoStatistics: false,
 		OpenFile: func(path string, flag int, mode fs.FileMode) (*os.File, error) {
-			return openLocked(path, flag, mode, cfg.LockTimeout)
+			f, err := openLocked(path, flag, mode, cfg.LockTimeout)
+			if err != nil {
+				return nil, err
+			}
+			if file, err = f.Stat(); err != nil {
+				_ = f.Close()
+				return nil, err
+			}
+			return f, nil
 		},
 	}
 	err = guard(path, func() error {
@@ -75,15 +83,15 @@ func openDatabase(path string, cfg Config, readOnly bool) (db *bolt.DB, err erro
 	case err == nil:
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum),
 		errors.Is(err, bolterrors.ErrVersionMismatch):
-		return nil, &CorruptError{path, err}
+		return nil, nil, &CorruptError{path, err}
 	default:
-		return nil, err
+		return nil, nil, err
 	}
 	db.AllocSize = allocSize
 	if !readOnly {
-		return db, syncDir(filepath.Dir(path))
+		return db, file, syncDir(filepath.Dir(path))
 	}
-	return db, nil
+	return db, file, nil
 }
 
 // schemaOf reads the version of a database; 0 is an empty one.

@@ -40,6 +40,21 @@ type CorruptError struct {
 func (e *CorruptError) Error() string { return fmt.Sprintf("store: %s is corrupt: %v", e.Path, e.Err) }
 func (e *CorruptError) Unwrap() error { return e.Err }
 
+// SizeError: a record is larger than what can be read back. Nothing was
+// written; one that is stored already was written by another version and is
+// not touched.
+type SizeError struct {
+	Bytes int // 0: unknown, and more than Limit
+	Limit int
+}
+
+func (e *SizeError) Error() string {
+	if e.Bytes == 0 {
+		return fmt.Sprintf("a record is larger than the %d bytes that this version reads; run the version that wrote it", e.Limit)
+	}
+	return fmt.Sprintf("a record of %d bytes is larger than the %d that can be read back; keep fewer accounts or zones", e.Bytes, e.Limit)
+}
+
 // PermissionError: a database is there and this process may not read it.
 // Going on would start the accounts from zero.
 type PermissionError struct {

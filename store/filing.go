@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,6 +29,10 @@ func (s *Store) fileNow(keys []key) bool {
 func (s *Store) file(tx *bolt.Tx, k key, out *outcome) error {
 	c := s.pending[k]
 	fresh, err := s.merge(tx.Bucket(bucketMinutes), k, c)
+	if tooLarge(err) {
+		out.dropped++
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -42,6 +47,10 @@ func (s *Store) file(tx *bolt.Tx, k key, out *outcome) error {
 		}
 		if !summed.less(k.hour()) {
 			fresh, err := s.merge(hours, k.hour(), c)
+			if tooLarge(err) {
+				out.dropped++
+				return nil
+			}
 			if err != nil {
 				return err
 			}
@@ -68,10 +77,25 @@ func (s *Store) merge(bucket *bolt.Bucket, k key, c *cell) (fresh bool, err erro
 	return fresh, s.putPoint(bucket, k, &sum)
 }
 
+// tooLarge says whether err is about a point that cannot be stored, however
+// often it is tried: it is dropped and counted.
+func tooLarge(err error) bool {
+	var size *SizeError
+	return errors.As(err, &size)
+}
+
+// sealBlock seals what b has, and does not even unfold what is too large.
+func (c *codec) sealBlock(b *builder) ([]byte, error) {
+	if n := b.cells(); n > 2*maxBlob { // columns of zeros take nothing
+		return nil, &SizeError{n, maxBlob}
+	}
+	return c.seal(b.finish(), true)
+}
+
 func (s *Store) putPoint(bucket *bolt.Bucket, k key, c *cell) error {
 	var b builder
 	b.cell(c)
-	blob, err := s.codec.seal(b.finish(), true)
+	blob, err := s.codec.sealBlock(&b)
 	if err != nil {
 		return err
 	}
@@ -106,9 +130,15 @@ func (s *Store) rollHours(tx *bolt.Tx, out *outcome) error {
 		if sum.values == nil {
 			return nil
 		}
-		out.hours++
 		err := s.putPoint(hours, of, &sum)
 		sum = cell{}
+		switch {
+		case tooLarge(err):
+			out.dropped++
+			return nil
+		case err == nil:
+			out.hours++
+		}
 		return err
 	}
 	c := minutes.Cursor()

@@ -88,10 +88,10 @@ func (l *live) read(c *codec) (*storepb.State, error) {
 		return nil, fmt.Errorf("it belongs to uid %d, not %d", st.Uid, os.Geteuid())
 	case st.Mode&0o022 != 0:
 		return nil, fmt.Errorf("others may write it (mode %o)", st.Mode&0o777)
-	case st.Size > maxBlob:
+	case st.Size > maxBlob+sealOverhead:
 		return nil, fmt.Errorf("it has %d bytes", st.Size)
 	}
-	blob, err := io.ReadAll(io.LimitReader(f, maxBlob))
+	blob, err := io.ReadAll(io.LimitReader(f, maxBlob+sealOverhead))
 	if err != nil {
 		return nil, err
 	}
@@ -112,9 +112,14 @@ func (l *live) write(blob []byte) (err error) {
 	tmp := l.path + ".new"
 	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL | unix.O_NOFOLLOW
 	f, err := os.OpenFile(tmp, flags, 0o600) // #nosec G304 -- a path of our own making
-	if errors.Is(err, fs.ErrExist) {         // left by a kill
+	switch {
+	case errors.Is(err, fs.ErrExist): // left by a kill
 		_ = os.Remove(tmp)
 		f, err = os.OpenFile(tmp, flags, 0o600) // #nosec G304 -- as above
+	case errors.Is(err, fs.ErrNotExist): // somebody removed the directory
+		if err = os.MkdirAll(filepath.Dir(tmp), 0o700); err == nil {
+			f, err = os.OpenFile(tmp, flags, 0o600) // #nosec G304 -- as above
+		}
 	}
 	if err != nil {
 		return err

@@ -22,8 +22,17 @@ func openLocked(path string, flag int, mode fs.FileMode, timeout time.Duration) 
 		how = unix.LOCK_SH | unix.LOCK_NB
 	}
 	for deadline := time.Now().Add(timeout); ; time.Sleep(20 * time.Millisecond) {
-		f, err := os.OpenFile(path, flag|unix.O_NOFOLLOW, mode) // #nosec G304 -- below the configured directory
+		// O_NONBLOCK, or a named pipe would wait for its other end.
+		f, err := os.OpenFile(path, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, mode) // #nosec G304 -- below the configured directory
 		if err != nil {
+			return nil, err
+		}
+		fi, err := f.Stat()
+		if err == nil && !fi.Mode().IsRegular() {
+			err = fmt.Errorf("store: %s is no regular file (%v); move it away, or give another --state-dir", path, fi.Mode())
+		}
+		if err != nil {
+			_ = f.Close()
 			return nil, err
 		}
 		if err = unix.Flock(int(f.Fd()), how); err == nil {

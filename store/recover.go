@@ -18,7 +18,7 @@ func (s *Store) recover() error {
 	known := false // whether the id of the store in Dir is known
 	// A file of no bytes was a store; none at all was not, or is no more.
 	fi, err := os.Stat(s.path)
-	emptied := err == nil && fi.Size() == 0
+	emptied := err == nil && fi.Mode().IsRegular() && fi.Size() == 0
 	if err = os.MkdirAll(s.cfg.Dir, 0o700); err == nil {
 		committed, err = s.openWritable()
 	}
@@ -74,13 +74,13 @@ func (s *Store) recover() error {
 func refuses(err error) bool {
 	var locked *LockedError
 	var schema *SchemaError
-	return errors.As(err, &locked) || errors.As(err, &schema)
+	return errors.As(err, &locked) || errors.As(err, &schema) || tooLarge(err)
 }
 
 // openWritable opens the database for writing, migrates it, and reads its
 // state (nil when it has none).
 func (s *Store) openWritable() (*storepb.State, error) {
-	db, err := openDatabase(s.path, s.cfg, false)
+	db, file, err := openDatabase(s.path, s.cfg, false)
 	if err != nil {
 		return nil, err
 	}
@@ -96,12 +96,12 @@ func (s *Store) openWritable() (*storepb.State, error) {
 		_ = closeDatabase(db)
 		return nil, err
 	}
-	s.setDatabase(db)
+	s.setDatabase(db, file)
 	return state, nil
 }
 
 func (s *Store) openReadOnly() (*storepb.State, error) {
-	db, err := openDatabase(s.path, s.cfg, true)
+	db, file, err := openDatabase(s.path, s.cfg, true)
 	if err != nil {
 		return nil, err
 	}
@@ -122,13 +122,13 @@ func (s *Store) openReadOnly() (*storepb.State, error) {
 		_ = closeDatabase(db)
 		return nil, err
 	}
-	s.setDatabase(db)
+	s.setDatabase(db, file)
 	return state, nil
 }
 
-func (s *Store) setDatabase(db *bolt.DB) {
+func (s *Store) setDatabase(db *bolt.DB, file fs.FileInfo) {
 	s.opened.Lock()
-	s.db = db
+	s.db, s.inode = db, file
 	s.opened.Unlock()
 }
 
@@ -147,6 +147,9 @@ func (s *Store) readState(db *bolt.DB) (state *storepb.State, err error) {
 			return nil
 		}
 		state, err = s.codec.openState(blob)
+		if tooLarge(err) {
+			err = fmt.Errorf("store: the state in %s: %w", s.path, err)
+		}
 		return err
 	})
 	return state, err
@@ -195,6 +198,7 @@ func (s *Store) adopt(committed, copied *storepb.State) {
 		s.stats.Raised = raise(&ledger, old)
 		s.ledger = packLedger(ledger)
 		_ = walkBlock(newest.Pending, nil, s.pend)
+		s.trim()
 		if s.boot = newest.Boot; newest.BootId != s.bootID {
 			s.boot++
 		}

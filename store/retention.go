@@ -195,18 +195,19 @@ func (s *Store) shrink() error {
 		}
 		s.minutes, s.hours, s.dropped, s.dirty = out.minutes, out.hours, out.dropped, true
 	}
-	return s.compact()
+	return s.compact(os.Rename)
 }
 
-// compact copies the database and puts the copy in its place.
-func (s *Store) compact() error {
+// compact copies the database and puts the copy in its place, with a function
+// that renames.
+func (s *Store) compact(rename func(from, to string) error) error {
 	tmp := s.path + ".compact"
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	unsynced := s.cfg
 	unsynced.noSync = true // one sync at the end
-	to, err := openDatabase(tmp, unsynced, false)
+	to, _, err := openDatabase(tmp, unsynced, false)
 	if err != nil {
 		return err
 	}
@@ -217,15 +218,15 @@ func (s *Store) compact() error {
 	}
 	s.opened.Lock()
 	defer s.opened.Unlock()
-	if err := os.Rename(tmp, s.path); err != nil {
+	if err := rename(tmp, s.path); err != nil {
 		_ = os.Remove(tmp)
 		return fmt.Errorf("store: compacting: %w", err)
 	}
 	old := s.db
-	s.db, err = openDatabase(s.path, s.cfg, false)
+	s.db, s.inode, err = openDatabase(s.path, s.cfg, false)
 	_ = closeDatabase(old)
 	if err != nil {
-		s.db = nil
+		s.db, s.inode = nil, nil
 	}
 	return err
 }

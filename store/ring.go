@@ -9,6 +9,8 @@ import (
 const (
 	ringSpan   = time.Hour
 	ringPoints = 60 // points in a sealed block
+	// ringCells seals a block before its time: columns of 8 MB, unpacked.
+	ringCells = 1 << 20
 )
 
 // ring holds the finest points of the last hour, in memory, packed. The oldest
@@ -36,10 +38,15 @@ func (r *ring) add(c *codec, h head, values []Value) error {
 	for _, v := range values {
 		r.open.value(v)
 	}
-	if r.open.len() < ringPoints {
+	if r.open.len() < ringPoints && r.open.cells() < ringCells {
 		return nil
 	}
-	blob, err := c.seal(r.open.finish(), true)
+	blob, err := c.sealBlock(&r.open)
+	if tooLarge(err) { // by this point: those before it were below ringCells
+		r.dropped += uint64(r.open.len()) // #nosec G115 -- a small count
+		r.open = builder{}
+		return nil
+	}
 	if err != nil {
 		return err
 	}

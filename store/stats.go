@@ -22,6 +22,7 @@ type Stats struct {
 	BytesWritten  uint64 // to the database, before the file system's own
 	Quarantines   uint64
 	Quarantined   string // path of the file moved aside, if any
+	Recreated     uint64 // times that the file was removed or replaced while open
 	Raised        int    // figures of the ledger that had gone back and were lifted, at Open
 
 	LivePath    string // empty when there is no tmpfs for it

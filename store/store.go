@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,7 +35,8 @@ type Store struct {
 	// opened guards db against being closed or replaced beneath a reader.
 	// Taken after mu where both are.
 	opened sync.RWMutex
-	db     *bolt.DB // nil while degraded
+	db     *bolt.DB    // nil while degraded
+	inode  fs.FileInfo // which file db has open
 
 	mu            sync.Mutex
 	id            storeID
@@ -64,7 +66,7 @@ type Store struct {
 // Open opens or makes the store in cfg.Dir, and recovers what survived.
 //
 // It fails when going on would harm: *LockedError, *SchemaError,
-// *PermissionError, or a configuration that makes no sense. A corrupt
+// *PermissionError, *SizeError, or a configuration that makes no sense. A corrupt
 // database is moved aside and a directory that cannot be written is borne:
 // the store then works in memory, says so in Stats, and tries again at every
 // commit.
