@@ -27,9 +27,9 @@ var ErrUnitExists = errors.New("a unit of that name exists")
 // is not needed to account on cgroup v2, and comes with the first limit (seen
 // with systemd 252).
 func StartScope(ctx context.Context, unit, slice, description string, pid uint32) (string, error) {
-	conn, err := dbus.NewSystemConnectionContext(ctx)
+	conn, err := connect(ctx)
 	if err != nil {
-		return "", fmt.Errorf("cannot reach systemd over D-Bus: %w", err)
+		return "", err
 	}
 	defer conn.Close()
 	props := []dbus.Property{
@@ -63,4 +63,23 @@ func StartScope(ctx context.Context, unit, slice, description string, pid uint32
 		return "", fmt.Errorf("systemd names no cgroup for %s", unit)
 	}
 	return path, nil
+}
+
+// connect talks to systemd itself where that lets us, which is root: the D-Bus
+// daemon may be missing, or still starting when a device boots. Others go
+// through the system bus.
+func connect(ctx context.Context) (*dbus.Conn, error) {
+	conn, direct := dbus.NewSystemdConnectionContext(ctx)
+	if direct == nil {
+		return conn, nil
+	}
+	conn, err := dbus.NewSystemConnectionContext(ctx)
+	if err == nil {
+		return conn, nil
+	}
+	if ctx.Err() != nil {
+		// The library says "use of closed network connection".
+		err = fmt.Errorf("no answer in time: %w", ctx.Err())
+	}
+	return nil, fmt.Errorf("cannot reach systemd: %w", errors.Join(direct, err))
 }
