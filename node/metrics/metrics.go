@@ -97,15 +97,16 @@ func Listen(cfg Config, c *Collector, version string, log *slog.Logger) (*Server
 		return nil, fmt.Errorf("cannot serve metrics: %w; choose another address with --metrics-address, or none with --metrics-address=", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{
-		MaxRequestsInFlight: 4, Timeout: 10 * time.Second, EnableOpenMetrics: true,
-	}))
+	mux.Handle("GET /metrics", &pages{latest: c.latest, render: promhttp.HandlerFor(reg, promhttp.HandlerOpts{
+		Timeout: 10 * time.Second, EnableOpenMetrics: true,
+	})})
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = w.Write([]byte("<!doctype html><title>cam-node</title><p>CAM-OS Edge node. <a href=\"/metrics\">Metrics</a></p>\n"))
 	})
-	return &Server{cfg: cfg, listener: l, log: log, http: &http.Server{
-		Handler:           mux,
+	few := bound(l, maxConns)
+	return &Server{cfg: cfg, listener: few, log: log, http: &http.Server{
+		Handler: mux, ConnState: few.state,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 	}}, nil
