@@ -39,7 +39,7 @@ type pageKey struct {
 // ServeHTTP knows no query: everybody gets all metrics.
 func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Negotiated, not as sent: a client must not be able to invent keys.
-	pg := p.page(r.Context(), pageKey{expfmt.NegotiateIncludingOpenMetrics(r.Header), takesGzip(r.Header)})
+	pg := p.page(r.Context(), pageKey{expfmt.NegotiateAccept(r.Header, expfmt.DefaultOpenMetricsAcceptedFormats()...), takesGzip(r.Header)})
 	maps.Copy(w.Header(), pg.header)
 	w.WriteHeader(pg.status)
 	_, _ = w.Write(pg.body.Bytes())
