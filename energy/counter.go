@@ -7,6 +7,10 @@ import "time"
 // its energy is plausible.
 const jitter = time.Second
 
+// burst is the factor between recent mean power and what a doubtful gain may
+// claim.
+const burst = 4
+
 // enoughDoubts is how many doubtful values in a row discredit a rating.
 const enoughDoubts = 4
 
@@ -24,6 +28,11 @@ const enoughDoubts = 4
 //     wrong, and nothing was lost. If it is plausible from the doubtful one and
 //     has moved up from it, the counter was reset: counting goes on from the
 //     doubtful value, and what passed around the reset is not counted.
+//
+// After lost readings much time has passed, and with it the bound has grown so
+// that most resets look like wraps, and most values like drawn energy. What a
+// wrap or a reset claims then is credited only up to what recent mean power
+// makes likely.
 //
 // So a total may lag the truth; it can exceed it by no more than the bound of
 // one interval, when a reset happens to look like a wrap.
@@ -43,6 +52,7 @@ type counter struct {
 	doubts  int           // in a row
 	since   time.Duration // when it was seen
 	gone    bool          // the zone itself vanished since value was read
+	mean    Microwatts    // recent, from intervals without doubt; 0 = not known
 	total   Microjoules
 	state   State
 	warning string // about the latest reading
@@ -57,11 +67,36 @@ func (c *counter) bound(d time.Duration) Microjoules {
 	return c.limit.Over(max(d, 0) + jitter)
 }
 
+// likely is the part of gained to credit where it may not be energy at all.
+// Without a mean no interval was ever good, and none says how long is usual.
+func (c *counter) likely(gained Microjoules, d time.Duration) Microjoules {
+	most := c.limit.Over(min(d, jitter))
+	if c.mean > 0 {
+		most = (burst * c.mean).Over(d)
+	}
+	return min(gained, most)
+}
+
+// learn follows the mean power.
+func (c *counter) learn(gained Microjoules, awake time.Duration) {
+	power, ok := meanPower(gained, awake)
+	switch {
+	case !ok:
+	case c.mean == 0:
+		c.mean = power
+	default:
+		c.mean = Microwatts(towards(uint64(c.mean), uint64(power), 1, 8))
+	}
+}
+
+// beyond reports whether no counter of this range can show value.
+func (c *counter) beyond(value Microjoules) bool { return c.span > 0 && value > c.span }
+
 // take judges the value read at time at, when the machine had been suspended
 // for asleep in all.
 func (c *counter) take(value Microjoules, at, asleep time.Duration) {
 	c.warning, c.delta = "", 0
-	if c.span > 0 && value > c.span {
+	if c.beyond(value) {
 		c.refuse("energy_uj is beyond max_energy_range_uj")
 		return
 	}
@@ -80,7 +115,8 @@ func (c *counter) take(value Microjoules, at, asleep time.Duration) {
 		c.warning = "the zone came back with a lower counter; what passed in between is not counted"
 	case c.advance(value, at, asleep):
 	case c.doubt && value > c.doubted && value-c.doubted <= c.bound(at-c.since):
-		gained, took := value-c.doubted, at-c.since
+		took := at - c.since
+		gained := c.likely(value-c.doubted, took)
 		c.restart(value, at, asleep)
 		c.credit(gained, took)
 		c.warning = "the counter was reset; what passed around it is not counted"
@@ -124,9 +160,17 @@ func (c *counter) advance(value Microjoules, at, asleep time.Duration) bool {
 	if wrapped {
 		c.wraps++
 	}
+	lost := c.state == Lost
 	if c.span > 0 && c.limit.Over(awake) >= c.span {
 		c.faults++
 		c.warning = "the interval was so long that the counter may have wrapped unseen; the total is a lower bound"
+	}
+	if !lost {
+		c.learn(gained, awake)
+	} else if most := c.likely(gained, awake); wrapped && gained > most {
+		gained = most
+		c.faults++
+		c.warning = "the counter came back lower after lost readings, by a wrap or a reset: counted at no more than four times the recent power; the total is a lower bound"
 	}
 	c.value, c.moved, c.asleep, c.state = value, at, asleep, Fresh
 	c.credit(gained, elapsed)

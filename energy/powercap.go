@@ -55,13 +55,13 @@ type domain struct {
 
 // scan looks for zones and says what could not be read.
 func (p *powercap) scan() (missing []string) {
-	root, err := os.OpenRoot(p.sysfs)
+	root, err := openTree(p.sysfs)
 	if err != nil {
 		p.lose("the sysfs root cannot be opened")
 		return []string{fmt.Sprintf("energy: %v: mount sysfs there or correct the path", err)}
 	}
 	defer root.Close()
-	list, listing, err := zoneDirs(root)
+	list, listing, beyond, err := zoneDirs(root)
 	p.listing = listing
 	if err != nil {
 		p.lose("the powercap tree is gone")
@@ -70,6 +70,10 @@ func (p *powercap) scan() (missing []string) {
 	seen := map[*domain]bool{}
 	for _, f := range list {
 		d := p.adopt(root, f)
+		if d == nil {
+			beyond = append(beyond, path.Base(f.dir))
+			continue
+		}
 		seen[d] = true
 		if d.reason != "" {
 			missing = append(missing, "energy: "+d.reason)
@@ -80,10 +84,22 @@ func (p *powercap) scan() (missing []string) {
 			d.leave("the zone is gone")
 		}
 	}
+	if len(beyond) > 0 {
+		missing = append(missing, tooMany(beyond))
+	}
 	if len(list) == 0 {
 		missing = append(missing, p.noZones(path.Join(p.sysfs, powercapDir)+" is empty"))
 	}
 	return missing
+}
+
+// tooMany names the zones that are not read.
+func tooMany(dirs []string) string {
+	names := strings.Join(dirs[:min(len(dirs), 3)], ", ")
+	if len(dirs) > 3 {
+		names += ", …"
+	}
+	return fmt.Sprintf("energy: %d powercap zones beyond the first %d are not read (%s): no machine has so many, so correct the path of sysfs, or remove what made them", len(dirs), maxZones, names)
 }
 
 // noZones says what to do where there is no counter.
@@ -94,15 +110,18 @@ func (p *powercap) noZones(why string) string {
 	return fmt.Sprintf("energy: no powercap zones (%s), so a model estimates: load the module intel_rapl_msr, or give the model idle and max watts", why)
 }
 
-// adopt makes f known, or finds what it is known as.
+// adopt makes f known, or finds what it is known as; nil if too many are known.
 func (p *powercap) adopt(root *os.Root, f found) *domain {
 	file := path.Join(f.dir, "energy_uj")
-	_, source, err := readCounter(root, file)
+	value, source, err := readCounter(root, file)
 	i := slices.IndexFunc(p.domains, func(d *domain) bool { return d.id == f.id && d.zone.Source == source })
 	if err != nil && source == "" {
 		// Not even opened; keep what was known of it.
 		i = slices.IndexFunc(p.domains, func(d *domain) bool { return d.id == f.id })
 		source = treeSource(root, f.dir)
+	}
+	if i < 0 && len(p.domains) >= maxZones {
+		return nil
 	}
 	if i < 0 {
 		f.zone.Source = source
@@ -113,6 +132,8 @@ func (p *powercap) adopt(root *os.Root, f found) *domain {
 	d.enter(root, f.dir)
 	if err != nil {
 		d.reason = explain(err, path.Join(p.sysfs, file))
+	} else if !d.known && d.reason == "" && d.beyond(value) {
+		d.reason = fmt.Sprintf("%s shows %d µJ, beyond its max_energy_range_uj of %d, so the zone is not counted until it shows less: if it stays, load the module intel_rapl_msr again, or correct the tree", path.Join(p.sysfs, file), value, d.span)
 	}
 	return d
 }
@@ -120,7 +141,7 @@ func (p *powercap) adopt(root *os.Root, f found) *domain {
 // enter binds the domain to a directory. If it is another one than before, the
 // zone was registered anew.
 func (d *domain) enter(root *os.Root, dir string) {
-	zone, err := root.OpenRoot(dir)
+	zone, err := openSubtree(root, dir)
 	if err != nil {
 		d.leave(err.Error())
 		return
@@ -189,12 +210,12 @@ func (p *powercap) read(at, suspended time.Duration) []Reading {
 // changed reports whether zones came or went since the last scan; cheaper than
 // a scan.
 func (p *powercap) changed() bool {
-	root, err := os.OpenRoot(p.sysfs)
+	root, err := openTree(p.sysfs)
 	if err != nil {
 		return p.listing != ""
 	}
 	defer root.Close()
-	names, err := listZones(root)
+	names, _, err := listZones(root)
 	return err != nil && p.listing != "" || strings.Join(names, " ") != p.listing
 }
 

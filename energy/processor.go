@@ -66,12 +66,16 @@ func readProcessor(c Config) processor {
 	return p
 }
 
+// readHead reads the start of a file, at most so many bytes.
 func readHead(file string, most int) (string, error) {
-	f, err := os.Open(file) // #nosec G304 -- below a root that the operator gave
+	f, err := os.OpenFile(file, nonblocking, 0) // #nosec G304 -- below a root that the operator gave
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
+	if err := mustBeRegular(f); err != nil {
+		return "", err
+	}
 	buf := make([]byte, most)
 	n, err := f.Read(buf)
 	if n == 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 )
@@ -50,16 +51,14 @@ func readShort(root *os.Root, name string) (string, error) {
 }
 
 func readFile(root *os.Root, name string) ([]byte, Source, error) {
-	f, err := openNonblocking(root, name) // a FIFO must not hold us up
+	f, err := root.OpenFile(name, nonblocking, 0) // a FIFO must not hold us up
 	if err != nil {
 		return nil, "", err
 	}
 	defer f.Close()
 	source := sourceOf(f)
-	if info, err := f.Stat(); err != nil {
+	if err := mustBeRegular(f); err != nil {
 		return nil, source, err
-	} else if !info.Mode().IsRegular() {
-		return nil, source, errors.New("not a regular file")
 	}
 	var buf [longest + 1]byte
 	n, err := io.ReadFull(f, buf[:])
@@ -72,9 +71,48 @@ func readFile(root *os.Root, name string) ([]byte, Source, error) {
 	return buf[:n], source, nil
 }
 
+// mustBeRegular refuses what is no regular file: all of sysfs and procfs that is
+// read here is.
+func mustBeRegular(f *os.File) error {
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("not a regular file")
+	}
+	return err
+}
+
+// openTree opens the directory that is the root of a tree. Where something
+// else lies there, such as a FIFO, it is refused and never waited for: the
+// path's last component is ".", so the kernel looks for a directory before it
+// opens anything.
+func openTree(dir string) (*os.Root, error) {
+	root, err := os.OpenRoot(dir + "/.")
+	return root, named(err, dir)
+}
+
+// openSubtree is openTree below a root.
+func openSubtree(root *os.Root, dir string) (*os.Root, error) {
+	sub, err := root.OpenRoot(dir + "/.")
+	return sub, named(err, dir)
+}
+
+// openDir is openTree for a directory to list.
+func openDir(root *os.Root, dir string) (*os.File, error) {
+	f, err := root.Open(dir + "/.")
+	return f, named(err, dir)
+}
+
+// named makes err speak of the path that was asked for.
+func named(err error, dir string) error {
+	if e := (*fs.PathError)(nil); errors.As(err, &e) {
+		return &fs.PathError{Op: e.Op, Path: dir, Err: e.Err}
+	}
+	return err
+}
+
 // treeSource is sourceOf for a directory.
 func treeSource(root *os.Root, dir string) Source {
-	f, err := root.Open(dir)
+	f, err := openDir(root, dir)
 	if err != nil {
 		return Simulated
 	}

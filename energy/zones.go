@@ -2,6 +2,8 @@ package energy
 
 import (
 	"cmp"
+	"errors"
+	"io"
 	"math"
 	"os"
 	"path"
@@ -26,28 +28,42 @@ type found struct {
 	zone    Zone
 }
 
-// listZones names the directories of zones, sorted; control types, which hold
-// no colon, are left out.
-func listZones(root *os.Root) ([]string, error) {
-	dir, err := root.Open(powercapDir)
+// maxZones is how many zones are read. Eight sockets of two dies have some 64;
+// only a tree that is no machine's has more, and it must not stop the node.
+const maxZones = 256
+
+// maxNames is how many entries of the directory are looked at.
+const maxNames = 1 << 16
+
+// listZones names the directories of zones: intel-rapl before others, and the
+// MMIO interface, which shows the same counters again, last; parents before
+// their children. Control types, which hold no colon, are left out. beyond are
+// those above maxZones.
+func listZones(root *os.Root) (dirs, beyond []string, err error) {
+	dir, err := openDir(root, powercapDir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
+	names, err := dir.Readdirnames(maxNames)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
 	names = slices.DeleteFunc(names, func(s string) bool { return !strings.Contains(s, ":") })
-	slices.Sort(names)
-	return names, err
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(strings.Count(a, ":"), strings.Count(b, ":")), cmp.Compare(a, b))
+	})
+	n := min(len(names), maxZones)
+	return names[:n], names[n:], err
 }
 
-// zoneDirs finds the zones of a tree: intel-rapl before others, and the MMIO
-// interface, which shows the same counters again, last. Of several directories
-// for one counter only the first is returned. listing holds the directories
-// that could be looked at.
-func zoneDirs(root *os.Root) (list []found, listing string, err error) {
-	dirs, err := listZones(root)
+// zoneDirs finds the zones of a tree, in the order of listZones. Of several
+// directories for one counter only the first is returned. listing holds the
+// directories that could be looked at.
+func zoneDirs(root *os.Root) (list []found, listing string, beyond []string, err error) {
+	dirs, beyond, err := listZones(root)
 	if err != nil {
-		return nil, "", err
+		return nil, "", nil, err
 	}
 	names := map[string]string{} // directory → content of name
 	for _, dir := range dirs {
@@ -57,9 +73,6 @@ func zoneDirs(root *os.Root) (list []found, listing string, err error) {
 	}
 	dirs = slices.DeleteFunc(dirs, func(dir string) bool { _, ok := names[dir]; return !ok })
 	listing = strings.Join(dirs, " ")
-	slices.SortFunc(dirs, func(a, b string) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(strings.Count(a, ":"), strings.Count(b, ":")), cmp.Compare(a, b))
-	})
 	for _, dir := range dirs {
 		f, ok := identify(dir, names)
 		same := func(other found) bool { return other.id == f.id }
@@ -67,7 +80,7 @@ func zoneDirs(root *os.Root) (list []found, listing string, err error) {
 			list = append(list, f)
 		}
 	}
-	return list, listing, nil
+	return list, listing, beyond, nil
 }
 
 func rank(dir string) int {
