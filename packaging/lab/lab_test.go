@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +41,11 @@ func device(t *testing.T, files map[string]string) *machine.Device {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("console:\n%s", d.Console())
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			if r, err := d.Run(ctx, "systemctl list-jobs; journalctl --no-pager -q -n 60", nil, time.Minute); err == nil {
+				t.Logf("journal:\n%s", r.Stdout)
+			}
 		}
 		if err := d.Close(); err != nil {
 			t.Error(err)
@@ -97,17 +101,21 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
+// patience is how long a scenario waits for anything: a guard against standing
+// still, and no measure of how long things take on an emulated device.
+const patience = 4 * time.Minute
+
 // commands are what a scenario can say beside testscript's own words:
 //
 //	on SCRIPT             run a bash script in the guest, as root
-//	until SECONDS SCRIPT  run it again and again until it succeeds
+//	until SCRIPT          run it again and again until it succeeds
 //	put FILE PATH         copy a file of the scenario into the guest
 //	prometheus QUERY      scrape the device with a Prometheus outside, and ask it
 func commands(g *machine.Device) map[string]func(*testscript.TestScript, bool, []string) {
-	run := func(ts *testscript.TestScript, script string, stdin []byte, limit time.Duration) int {
-		ctx, cancel := context.WithTimeout(context.Background(), limit+30*time.Second)
+	ask := func(ts *testscript.TestScript, script string, stdin []byte) int {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 		defer cancel()
-		r, err := g.Run(ctx, script, stdin, limit)
+		r, err := g.Run(ctx, script, stdin, patience)
 		if err != nil {
 			ts.Fatalf("%v\nconsole:\n%s", err, g.Console())
 		}
@@ -115,23 +123,23 @@ func commands(g *machine.Device) map[string]func(*testscript.TestScript, bool, [
 		_, _ = ts.Stderr().Write(r.Stderr)
 		return r.Code
 	}
+	run := func(ts *testscript.TestScript, script string) int { return ask(ts, script, nil) }
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"on": func(ts *testscript.TestScript, neg bool, args []string) {
-			code := run(ts, strings.Join(args, " "), nil, time.Minute)
+			code := run(ts, strings.Join(args, " "))
 			if (code != 0) != neg {
 				ts.Fatalf("exit code %d", code)
 			}
 		},
 		"until": func(ts *testscript.TestScript, neg bool, args []string) {
-			seconds, err := strconv.Atoi(args[0])
-			if err != nil || neg || len(args) < 2 {
-				ts.Fatalf("usage: until SECONDS SCRIPT")
+			if neg || len(args) == 0 {
+				ts.Fatalf("usage: until SCRIPT")
 			}
-			script := strings.Join(args[1:], " ")
-			loop := fmt.Sprintf("end=$(($(cut -d. -f1 /proc/uptime)+%d))\nwhile ! out=$(bash -o pipefail -euc '%s' 2>&1); do [ $(cut -d. -f1 /proc/uptime) -lt $end ] || { echo \"$out\"; exit 1; }; sleep 0.2; done; echo \"$out\"",
-				seconds, strings.ReplaceAll(script, "'", `'\''`))
-			if code := run(ts, loop, nil, time.Duration(seconds+30)*time.Second); code != 0 {
-				ts.Fatalf("not within %d s", seconds)
+			loop := fmt.Sprintf("while ! out=$(bash -o pipefail -euc '%s' 2>&1); do echo \"$out\" >/run/until; sleep 0.2; done; echo \"$out\"",
+				strings.ReplaceAll(strings.Join(args, " "), "'", `'\''`))
+			if code := run(ts, loop); code != 0 {
+				run(ts, "cat /run/until")
+				ts.Fatalf("not within %v", patience)
 			}
 		},
 		"prometheus": func(ts *testscript.TestScript, neg bool, args []string) {
@@ -146,7 +154,7 @@ func commands(g *machine.Device) map[string]func(*testscript.TestScript, bool, [
 			if neg || len(args) != 2 {
 				ts.Fatalf("usage: put FILE PATH")
 			}
-			if code := run(ts, "mkdir -p \"$(dirname "+args[1]+")\"; cat >"+args[1], []byte(ts.ReadFile(args[0])), time.Minute); code != 0 {
+			if code := ask(ts, "mkdir -p \"$(dirname "+args[1]+")\"; cat >"+args[1], []byte(ts.ReadFile(args[0]))); code != 0 {
 				ts.Fatalf("exit code %d", code)
 			}
 		},

@@ -32,7 +32,7 @@ func scrape(target, query, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	p := exec.CommandContext(ctx, "prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address)
 	var log bytes.Buffer
@@ -48,7 +48,7 @@ func scrape(target, query, dir string) (string, error) {
 	cancel()
 	_ = p.Wait()
 	if len(lines) == 0 {
-		return "", fmt.Errorf("prometheus found nothing for %s within a minute:\n%s", query, &log)
+		return "", fmt.Errorf("prometheus found nothing for %s within %v:\n%s", query, patience, &log)
 	}
 	return strings.Join(lines, "\n"), nil
 }

@@ -39,10 +39,7 @@ func (d *Device) boot(ctx context.Context, files map[string]string, port int, lo
 	if err := GoBuild(d.Image.Arch, "./packaging/lab/inside", inside); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(d.dir, "network"), []byte(network), 0o600); err != nil {
-		return err
-	}
-	all := map[string]string{"inside": inside, "network": filepath.Join(d.dir, "network")}
+	all := map[string]string{"inside": inside}
 	for name, file := range files {
 		all[name] = file
 	}
@@ -76,6 +73,9 @@ func (d *Device) start(ctx context.Context, log io.Writer) error {
 	// "degraded" is for the scenarios to judge.
 	if _, err := g.Run(ctx, "systemctl is-system-running --wait || true", nil, 5*time.Minute); err != nil {
 		return err
+	}
+	if r, err := g.Run(ctx, network, nil, time.Minute); err != nil || r.Code != 0 {
+		return errors.Join(fmt.Errorf("no network in the guest: %s", r.Stderr), err)
 	}
 	fmt.Fprintf(log, "lab: Debian %s, kernel %s, has booted after %v\n", d.Image.Suite, d.Image.Release, time.Since(started).Round(100*time.Millisecond))
 	return nil

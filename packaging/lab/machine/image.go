@@ -39,7 +39,6 @@ mmdebstrap --quiet --variant=minbase --architectures="$arch" \
 	After=systemd-remount-fs.service systemd-udevd.service
 	[Service]
 	ExecStartPre=/bin/sh -c "mkdir -p /run/lab && mount -o ro LABEL=lab /run/lab && ln -sfn /run/lab /lab"
-	ExecStartPre=-/bin/sh /run/lab/network
 	ExecStart=/run/lab/inside serve
 	KillMode=process
 	Restart=always
