@@ -287,7 +287,7 @@ func TestTerminalsAreLeftAlone(t *testing.T) {
 	d := newDevice(t, "").start()
 	terminal := func(term string, args ...string) *exec.Cmd {
 		cmd := d.ctl(args...)
-		cmd.Env = append(cmd.Env, "TERM="+term, "LANG=C.UTF-8", "NO_COLOR=")
+		cmd.Env = append(cmd.Env, "TERM="+term, "LANG=C.UTF-8", "NO_COLOR=", "CI=") // termenv takes CI for no terminal
 		return cmd
 	}
 	started := time.Now()
