@@ -76,18 +76,10 @@ func packages(t *testing.T, arch string) map[string]string {
 
 func TestScenarios(t *testing.T) {
 	d := device(t, packages(t, env("CAM_LAB_ARCH", "amd64")))
-	// Tracing programs that are typed need 5.11.
-	bpf := !strings.HasPrefix(d.Image.Release, "5.10.")
 	t.Logf("Debian %s, kernel %s, %s", d.Image.Suite, d.Image.Release, d.Image.Arch)
 	params := testscript.Params{
 		Dir:  "scenarios",
 		Cmds: commands(d),
-		Condition: func(cond string) (bool, error) {
-			if cond == "bpf" {
-				return bpf, nil
-			}
-			return false, fmt.Errorf("unknown condition %q", cond)
-		},
 	}
 	if only := os.Getenv("CAM_LAB_SCENARIOS"); only != "" {
 		params.Dir, params.Files = "", strings.Fields(only)
