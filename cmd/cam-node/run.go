@@ -101,7 +101,7 @@ func run(ctx context.Context, configure func() (node.Config, error), stderr io.W
 	if os.Getenv("GOGC") == "" {
 		// The live heap is a few megabytes: fewer collections cost as many
 		// megabytes more, and a third less CPU time (bench).
-		debug.SetGCPercent(180)
+		debug.SetGCPercent(240)
 	}
 	log := logger(stderr)
 	if ctx == nil {
