@@ -90,9 +90,12 @@ func (d *Device) Close() error {
 	return errors.Join(err, os.RemoveAll(d.dir))
 }
 
-// network brings up what QEMU's user network expects. There is no resolver and
-// no way out.
-const network = `for d in /sys/class/net/e*; do
+// network brings up what QEMU's user network expects, once udev has loaded the
+// driver. There is no resolver and no way out.
+const network = `modprobe virtio_net
+for i in $(seq 300); do ls -d /sys/class/net/e* >/dev/null 2>&1 && break; sleep 0.2; done
+udevadm settle
+for d in /sys/class/net/e*; do
 	ip link set up dev "${d##*/}"
 	ip addr add 10.0.2.15/24 dev "${d##*/}"
 done
