@@ -5,7 +5,7 @@
 #   CAM_LAB_DEVICES="bookworm/amd64 trixie/amd64" CAM_LAB_CUTS=200 packaging/lab/all.sh
 set -uo pipefail
 cd "$(dirname "$0")"
-read -ra devices <<<"${CAM_LAB_DEVICES:-bullseye/amd64 bookworm/amd64 trixie/amd64 sid/amd64 bookworm/arm64}"
+read -ra devices <<<"${CAM_LAB_DEVICES:-bullseye/amd64 bookworm/amd64 trixie/amd64 sid/amd64}"
 export CAM_LAB_CUTS=${CAM_LAB_CUTS:-200}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
