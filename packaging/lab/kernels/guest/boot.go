@@ -30,6 +30,10 @@ func run() error {
 		{"tmpfs", "/tmp"},
 		{"cgroup2", "/sys/fs/cgroup"},
 	} {
+		// The archive holds files only.
+		if err := os.MkdirAll(m.dir, 0o755); err != nil { // #nosec G301 -- a mount point
+			return err
+		}
 		if err := unix.Mount(m.kind, m.dir, m.kind, 0, ""); err != nil {
 			return fmt.Errorf("mount %s: %w", m.dir, err)
 		}
@@ -64,6 +68,9 @@ func run() error {
 // mountDisk puts an ext4 on a block device under /disk, so that I/O is real to
 // the kernel's accounting.
 func mountDisk() error {
+	if err := os.MkdirAll("/disk", 0o755); err != nil { // #nosec G301 -- a mount point
+		return err
+	}
 	ko, err := os.Open("/loop.ko")
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/cam-os/edge/packaging/lab/initramfs"
 )
 
 func main() {
@@ -39,19 +41,27 @@ func pack(out string, pairs []string) error {
 	if out == "" {
 		return fmt.Errorf("say where to write the initramfs: guest -o FILE NAME=FILE")
 	}
-	files := [][2]string{{"init", self}}
+	init, err := os.ReadFile(self) // #nosec G304 -- this program
+	if err != nil {
+		return err
+	}
+	files := []initramfs.File{{Name: "init", Data: init}}
 	for _, p := range pairs {
 		name, file, ok := strings.Cut(p, "=")
 		if !ok {
 			return fmt.Errorf("%q is not NAME=FILE", p)
 		}
-		files = append(files, [2]string{strings.TrimPrefix(name, "/"), file})
+		data, err := os.ReadFile(file) // #nosec G304 -- the caller names it
+		if err != nil {
+			return err
+		}
+		files = append(files, initramfs.File{Name: name, Data: data})
 	}
 	f, err := os.Create(out) // #nosec G304 -- the caller names the file to write
 	if err != nil {
 		return err
 	}
-	if err := writeArchive(f, files); err != nil {
+	if err := initramfs.Write(f, files); err != nil {
 		_ = f.Close()
 		return err
 	}
