@@ -33,8 +33,8 @@ func WriteEnergy(w io.Writer, h History, all bool, s Style) error {
 			if all {
 				row[3] = text.Percent(a.Share)
 			}
-			row[6] = s.Charset.Sparkline(values, sparkCells, highest(values))
-			row[7] = text.Watts(highest(values) * 1e6)
+			row[6] = s.Charset.Sparkline(values, sparkCells, text.Highest(values))
+			row[7] = text.Watts(text.Highest(values) * 1e6)
 		}
 		if a.Kind != Idle && a.Kind != Unattributed {
 			row[4] = unless(a.Lacking.CPU && a.CPUNanoseconds == 0, cpuTime(a.CPUNanoseconds))
@@ -110,14 +110,4 @@ func (h History) starts() []time.Time {
 	}
 	slices.SortFunc(out, time.Time.Compare)
 	return slices.CompactFunc(out, time.Time.Equal)
-}
-
-func highest(values []float64) float64 {
-	top := 0.0
-	for _, v := range values {
-		if v > top { // false for NaN
-			top = v
-		}
-	}
-	return top
 }

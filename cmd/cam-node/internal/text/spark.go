@@ -198,3 +198,15 @@ func Shares(parts []float64, width int) []int {
 	}
 	return cells
 }
+
+// Highest is the scale that a sparkline of its own has: the highest value, at
+// least 0. What is no number counts for nothing.
+func Highest(values []float64) float64 {
+	top := 0.0
+	for _, v := range values {
+		if v > top { // false for NaN
+			top = v
+		}
+	}
+	return top
+}

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/cam-os/edge/cmd/cam-node/internal/report"
+	"github.com/cam-os/edge/cmd/cam-node/internal/text"
 )
 
 // Kept is how many intervals curves go back.
@@ -111,17 +112,7 @@ func (h *history) last(c curve, n int) []float64 {
 func (h *history) peak(zone string, accounts []report.Row, n int) float64 {
 	top := 0.0
 	for _, a := range accounts {
-		top = math.Max(top, highest(h.last(curve{zone, a.Name}, n)))
-	}
-	return top
-}
-
-func highest(values []float64) float64 {
-	top := 0.0
-	for _, v := range values {
-		if v > top { // false for NaN
-			top = v
-		}
+		top = math.Max(top, text.Highest(h.last(curve{zone, a.Name}, n)))
 	}
 	return top
 }

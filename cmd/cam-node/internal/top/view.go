@@ -156,7 +156,7 @@ func (m *model) chart(metering report.Metering) []string {
 		zone, label = coresZone, text.Percent
 	}
 	values := m.past.last(curve{zone, whole}, width)
-	peak := highest(values)
+	peak := text.Highest(values)
 	drawn := m.options.Style.Charset.Area(values, width, chartRows, peak)
 	axis := [chartRows]string{label(peak), "", "0"}
 	for i, row := range drawn {
