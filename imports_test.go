@@ -11,7 +11,7 @@ const module = "github.com/cam-os/edge"
 // floors lists the rooms from the ground up. A package may import packages of
 // this module only from floors below its own; the longest prefix counts.
 var floors = [][]string{
-	{"ebpf/cgroup", "energy", "store", "systemd", "tpm"},
+	{"ebpf/cgroup", "ebpf/kernfs", "energy", "store", "systemd", "tpm"},
 	{"ebpf/sensor", "energy/simulator"},
 	{"node/ledger", "ebpf/probecost"},
 	{"node/observe"},

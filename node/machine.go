@@ -3,7 +3,6 @@ package node
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cam-os/edge/ebpf/cgroup"
+	"github.com/cam-os/edge/ebpf/kernfs"
 	"github.com/cam-os/edge/ebpf/sensor"
 	"github.com/cam-os/edge/node/agent"
 	"github.com/cam-os/edge/systemd"
@@ -63,7 +63,7 @@ func suspended() time.Duration {
 func onlineCPUs(sysfs string, t sensor.Topology) []int {
 	counts := make([]int, len(t.Packages))
 	online := func(cpu int) bool { return cpu < len(t.PackageOf) }
-	if data, err := readRegular(filepath.Join(sysfs, "devices/system/cpu/online")); err == nil {
+	if data, err := kernfs.Read(filepath.Join(sysfs, "devices/system/cpu/online")); err == nil {
 		if set, err := parseCPUList(strings.TrimSpace(string(data))); err == nil {
 			online = func(cpu int) bool { return set[cpu] }
 		}
@@ -74,28 +74,6 @@ func onlineCPUs(sysfs string, t sensor.Topology) []int {
 		}
 	}
 	return counts
-}
-
-// readRegular reads a regular file of sysfs or procfs, at most a page. Below a
-// root that the operator names anything may lie: a FIFO is refused, not waited
-// for.
-func readRegular(name string) ([]byte, error) {
-	const page = 4096
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // #nosec G304 -- the operator names the root
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, page+1))
-	if len(data) > page {
-		return nil, fmt.Errorf("%s holds more than %d bytes", name, page)
-	}
-	return data, err
 }
 
 // parseCPUList reads the kernel's list format, "0-3,5".

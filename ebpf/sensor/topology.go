@@ -2,14 +2,12 @@ package sensor
 
 import (
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/cam-os/edge/ebpf/kernfs"
 )
 
 // readTopology reads which package each CPU lies in from a sysfs root, for
@@ -21,7 +19,7 @@ func readTopology(sysfs string, n int) Topology {
 	for cpu := range ids {
 		ids[cpu] = -1
 		name := fmt.Sprintf("devices/system/cpu/cpu%d/topology/physical_package_id", cpu)
-		b, err := readShort(filepath.Join(sysfs, name))
+		b, err := kernfs.Read(filepath.Join(sysfs, name))
 		if err != nil {
 			continue
 		}
@@ -45,22 +43,6 @@ func readTopology(sysfs string, n int) Topology {
 		}
 	}
 	return t
-}
-
-// readShort reads a regular file of one number. What lies below a root that is
-// the caller's may be anything: a FIFO is refused, not waited for.
-func readShort(name string) ([]byte, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // #nosec G304 -- the caller's sysfs
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	return io.ReadAll(io.LimitReader(f, 64))
 }
 
 // clone keeps a caller's changes away from the sensor.
