@@ -1,8 +1,6 @@
 package cgroup
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -180,12 +178,11 @@ func (h *Hierarchy) Populated(p string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for sc := bufio.NewScanner(bytes.NewReader(b)); sc.Scan(); {
-		if v, ok := strings.CutPrefix(sc.Text(), "populated "); ok {
-			return v == "1", nil
-		}
+	is, err := populated(b)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", p, err)
 	}
-	return false, fmt.Errorf("cgroup.events of %s does not say whether it is populated", p)
+	return is, nil
 }
 
 func (h *Hierarchy) read(p, file string) ([]byte, error) {
