@@ -2,10 +2,8 @@ package node
 
 import (
 	"context"
-	"errors"
 	"time"
 
-	"github.com/cam-os/edge/node/agent"
 	"github.com/cam-os/edge/node/api"
 	"github.com/cam-os/edge/node/ledger"
 	"github.com/cam-os/edge/node/observe"
@@ -15,7 +13,7 @@ import (
 func (n *Node) StartAgent(ctx context.Context, name string, pid int) (string, error) {
 	path, err := n.registry.Start(ctx, name, pid)
 	if err != nil {
-		return "", forCaller(err)
+		return "", err
 	}
 	n.announce(observe.Agent{Name: name, State: observe.Running, Cgroup: path})
 	return path, nil
@@ -37,25 +35,4 @@ func (n *Node) Series(_ context.Context, q api.SeriesQuery) (api.SeriesResult, e
 		out.Points = append(out.Points, sp)
 	}
 	return out, nil
-}
-
-// callerError is an error of a room below, marked so that the caller learns
-// what kind it is.
-type callerError struct {
-	error
-	kind error
-}
-
-func (e callerError) Unwrap() []error { return []error{e.error, e.kind} }
-
-func forCaller(err error) error {
-	for _, k := range []struct{ is, kind error }{
-		{agent.ErrInvalidName, api.ErrInvalidName}, {agent.ErrNameTaken, api.ErrNameTaken},
-		{agent.ErrTooMany, api.ErrTooMany}, {agent.ErrUnsupported, api.ErrUnsupported},
-	} {
-		if errors.Is(err, k.is) {
-			return callerError{err, k.kind}
-		}
-	}
-	return err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/cam-os/edge/node/agent"
 	"github.com/cam-os/edge/node/ledger"
 )
 
@@ -11,13 +12,13 @@ import (
 // text goes to the caller; the text of others only to administrators.
 var (
 	// ErrInvalidName: no agent may be called so.
-	ErrInvalidName = errors.New("invalid name")
+	ErrInvalidName = agent.ErrInvalidName
 	// ErrNameTaken: a living agent is called so.
-	ErrNameTaken = errors.New("name taken")
+	ErrNameTaken = agent.ErrNameTaken
 	// ErrTooMany: a bound of the configuration is reached.
-	ErrTooMany = errors.New("too many")
+	ErrTooMany = agent.ErrTooMany
 	// ErrUnsupported: this machine or configuration cannot do it.
-	ErrUnsupported = errors.New("not supported here")
+	ErrUnsupported = agent.ErrUnsupported
 	// ErrUnavailable: not now; try again.
 	ErrUnavailable = errors.New("not available now")
 )
