@@ -49,8 +49,8 @@ func (n *Node) name(charges []ledger.Charge) {
 		return
 	}
 	paths, err := n.cgroups.Paths()
+	n.complaints.about("names of cgroups", err)
 	if err != nil {
-		n.log.Warn("cannot name cgroups", "err", err)
 		return
 	}
 	for _, c := range charges {

@@ -207,9 +207,8 @@ func (n *Node) observation(snap *sensor.Snapshot, agents []observe.Agent, charge
 		Time: time.Now(), At: snap.At, Sequence: n.sequence, Interval: n.cfg.Load().Interval,
 		Sensor: n.sensor.Source(), SensorNote: sensorNote(n.sensor.Source()), Measures: n.sensor.Measures(),
 		Accounts: n.ledger.Accounts(), Zones: n.ledger.Zones(),
-		Agents: make(map[string]observe.Agent, len(agents)),
-		// A node is told of late: full slices, never appended to.
-		Missing: n.missing[:len(n.missing):len(n.missing)],
+		Agents:  make(map[string]observe.Agent, len(agents)),
+		Missing: n.missing, // fixed since Open
 		Probes:  snap.Probes,
 	}
 	if p := n.latest.Load(); p != nil {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"maps"
 	"math/bits"
 	"time"
 
@@ -31,11 +32,7 @@ func (m *selfMeter) measure(o *observe.Observation) ledger.Usage {
 		}
 		m.cpu = cpu
 	}
-	u := ledger.Usage{CPU: m.cpu, Energy: make(map[energy.Zone]energy.Microjoules, len(m.energy))}
-	for z, e := range m.energy {
-		u.Energy[z] = e
-	}
-	return u
+	return ledger.Usage{CPU: m.cpu, Energy: maps.Clone(m.energy)}
 }
 
 func (m *selfMeter) share(system ledger.Usage, own time.Duration) {

@@ -104,9 +104,6 @@ func run(ctx context.Context, configure func() (node.Config, error), stderr io.W
 		debug.SetGCPercent(240)
 	}
 	log := logger(stderr)
-	if ctx == nil {
-		ctx = context.Background()
-	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 

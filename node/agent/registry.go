@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,8 +108,7 @@ func (r *Registry) Refresh() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tick++
-	var errs []error
-	errs = append(errs, r.adopt())
+	err := r.adopt()
 	clear(r.byPath)
 	for _, e := range r.entries {
 		r.look(e)
@@ -119,7 +119,7 @@ func (r *Registry) Refresh() error {
 			delete(r.byID, id)
 		}
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // adoptEvery is how often the slice is listed though it has as many cgroups as
@@ -353,13 +353,7 @@ func (r *Registry) Evict() []string {
 		}
 	}
 	slices.SortFunc(ended, func(a, b *entry) int {
-		if a.seen != b.seen {
-			if a.seen < b.seen {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(a.Name, b.Name)
+		return cmp.Or(cmp.Compare(a.seen, b.seen), strings.Compare(a.Name, b.Name))
 	})
 	var out []string
 	for _, e := range ended[:min(excess, len(ended))] {

@@ -86,7 +86,7 @@ func (l *Ledger) open(name string, kind Kind) *account {
 	if a, ok := l.accounts[name]; ok {
 		return a
 	}
-	a := &account{name: name, kind: kind}
+	a := &account{name: name, kind: kind, onCPU: make([]uint64, len(l.topology.Packages))}
 	l.accounts[name] = a
 	l.sorted = append(l.sorted, a)
 	slices.SortFunc(l.sorted, func(a, b *account) int {
@@ -146,7 +146,6 @@ func (l *Ledger) Charge(in Interval) []Charge {
 		a := l.system
 		if owner != "" {
 			a = l.open(owner, KindAgent)
-			a.onCPU = resizedKeep(a.onCPU, packages)
 		}
 		a.charge(d)
 		charges = append(charges, Charge{Cgroup: id, Owner: owner, Usage: d.usage()})

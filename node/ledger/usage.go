@@ -139,10 +139,3 @@ func resized(s []uint64, n int) []uint64 {
 	clear(s)
 	return s
 }
-
-func resizedKeep(s []uint64, n int) []uint64 {
-	for len(s) < n {
-		s = append(s, 0)
-	}
-	return s
-}
