@@ -11,8 +11,9 @@ const module = "github.com/cam-os/edge"
 // floors lists the rooms from the ground up. A package may import packages of
 // this module only from floors below its own; the longest prefix counts.
 var floors = [][]string{
-	{"ebpf/cgroup", "ebpf/kernfs", "energy", "store", "systemd", "tpm"},
-	{"ebpf/sensor", "energy/simulator"},
+	{"ebpf/cgroup", "ebpf/histogram", "ebpf/kernfs", "energy", "store", "systemd", "tpm"},
+	{"ebpf/sensor", "ebpf/cgroupfs", "energy/simulator"},
+	{"ebpf/block", "ebpf/network"},
 	{"node/ledger", "ebpf/probecost"},
 	{"node/observe"},
 	{"node/agent", "node/coarse", "node/peer"},

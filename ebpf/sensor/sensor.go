@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cam-os/edge/ebpf/cgroup"
+	"github.com/cam-os/edge/ebpf/histogram"
 )
 
 // Source names where figures come from.
@@ -38,6 +39,28 @@ type Usage struct {
 	// sent to, the storage layer. What a truncation cancels later is not taken
 	// back: it may be another task's. Where only io.stat is at hand, its bytes.
 	Read, Written uint64
+	// Wait is how long tasks of the cgroup were ready to run before they ran,
+	// one time for each start on a CPU.
+	Wait histogram.Log2
+	// Cycles are CPU cycles that the cgroup's tasks took, by package; nil
+	// without a performance counter. Instructions likewise.
+	Cycles, Instructions []uint64
+}
+
+// Move is a task that changed its cgroup: what it used before stays with From,
+// what it uses afterwards is To's.
+type Move struct {
+	At       time.Duration // CLOCK_BOOTTIME
+	TID      int
+	Process  int // thread group
+	Command  string
+	From, To cgroup.ID
+	// Fork: it was born in To, as a child of a task in From (clone3 with
+	// CLONE_INTO_CGROUP).
+	Fork bool
+	// By is who moved it: the writer of cgroup.procs.
+	By        int
+	ByCommand string
 }
 
 // Topology is how CPUs lie in packages (sockets).
@@ -71,6 +94,10 @@ type Snapshot struct {
 	// Overflow is what was measured while the kernel's map had no room for
 	// another cgroup: real use without a name.
 	Overflow Usage
+	// Moves since the previous snapshot, oldest first; MovesLost is how many
+	// more there were, cumulative, for which the kernel's buffer had no room.
+	Moves     []Move
+	MovesLost uint64
 	// Probes is what measuring costs; empty without eBPF.
 	Probes []Probe
 }
@@ -92,6 +119,12 @@ type Measures struct {
 	Switches bool
 	// IO: Usage.Read and Usage.Written.
 	IO bool
+	// Waits: Usage.Wait.
+	Waits bool
+	// Moves: Snapshot.Moves.
+	Moves bool
+	// Cycles: Usage.Cycles and Instructions.
+	Cycles bool
 }
 
 // Sensor is implemented by the eBPF and the file readers.

@@ -1,0 +1,79 @@
+// Package block measures what cgroups do to block devices: at completion, by
+// the request's own clock, charged to the cgroup that owns the bio.
+package block
+
+import (
+	"github.com/cam-os/edge/ebpf/cgroup"
+	"github.com/cam-os/edge/ebpf/histogram"
+	"github.com/cam-os/edge/ebpf/sensor"
+)
+
+// Operation is what a request did.
+type Operation uint8
+
+// The operations, as include/linux/blk_types.h has them.
+const (
+	Read Operation = iota
+	Write
+	Flush
+	Discard // and write zeroes, secure erase
+	Other
+)
+
+// String is the name that metrics use.
+func (o Operation) String() string {
+	return [...]string{"read", "write", "flush", "discard", "other"}[min(o, Other)]
+}
+
+// Key says whose I/O, where and what.
+type Key struct {
+	// Cgroup owns the bio: for direct and buffered I/O alike the one that
+	// caused it, where the io controller is enabled for it; where not, its
+	// nearest ancestor that has it, in the end the root.
+	Cgroup cgroup.ID
+	// Device is the whole disk.
+	Device Device
+	Op     Operation
+}
+
+// Device is a disk's number, as in /proc/partitions.
+type Device struct{ Major, Minor uint32 }
+
+// Usage is cumulative since the sensor opened. It never goes back.
+type Usage struct {
+	Bytes      uint64
+	Operations uint64
+	// Latency from when the request was given to the device until it completed.
+	Latency histogram.Log2
+}
+
+// Disk is what is known of a device.
+type Disk struct {
+	// Name as in /sys/block, such as nvme0n1; MAJOR:MINOR if it had vanished
+	// before it could be named.
+	Name string
+	// Stacked: its I/O is done by other devices that are counted themselves
+	// (device mapper, md, loop, a multipath head). What agents used must not sum it.
+	Stacked bool
+}
+
+// Snapshot is one look.
+type Snapshot struct {
+	Usage map[Key]Usage
+	// Parents has the parent of every cgroup in Usage and of their ancestors,
+	// also of those that are gone (dirty pages outlive their writer's cgroup).
+	Parents map[cgroup.ID]cgroup.ID
+	Disks   map[Device]Disk
+	// Overflow is what was done while the kernel's map had no room for another
+	// key: real use without a name.
+	Overflow Usage
+	Probes   []sensor.Probe
+}
+
+// Config says where the kernel's files are and how much to keep.
+type Config struct {
+	// Sysfs is where /sys/dev/block is looked up. Empty: /sys.
+	Sysfs string
+	// MaxKeys bounds the combinations of cgroup, device and operation. 0: 8192.
+	MaxKeys int
+}
