@@ -88,9 +88,10 @@ func (s *Store) drop(k key) {
 const (
 	maxVarint     = 10
 	pointSize     = 5 * maxVarint
-	valueSize     = 5 * maxVarint // without its energy
-	zoneSize      = 40            // without its strings
-	stateOverhead = 1 << 10       // all but the ledger, the minutes and strings
+	valueSize     = 6 * maxVarint // without its energy and figures
+	figureSize    = 2 * maxVarint
+	zoneSize      = 40      // without its strings
+	stateOverhead = 1 << 10 // all but the ledger, the minutes and strings
 )
 
 // trim gives up the oldest waiting minutes that the state might have no room
@@ -105,6 +106,9 @@ func (s *Store) trim() {
 		values += len(s.pending[k].values)
 		for name, u := range s.pending[k].values {
 			size += valueSize + len(name)
+			for f := range u.Figures {
+				size += figureSize + len(f) + maxVarint // as if no two shared a name
+			}
 			for z := range u.Energy {
 				if _, ok := zones[z]; !ok {
 					zones[z] = struct{}{}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -22,6 +23,7 @@ type builder struct {
 	accounts map[string]uint32
 	zones    zoneTable
 	energy   []energyEntry
+	figures  nameTable
 	last     head
 }
 
@@ -69,10 +71,20 @@ func (b *builder) value(v Value) {
 			b.energy = append(b.energy, energyEntry{n, b.zones.of(z), e})
 		}
 	}
+	before := len(p.Figure)
+	for _, f := range slices.Sorted(maps.Keys(v.Usage.Figures)) {
+		if a := v.Usage.Figures[f]; a != 0 {
+			p.Figure = append(p.Figure, b.figures.of(f))
+			p.Amount = append(p.Amount, a)
+		}
+	}
+	p.FigureCounts = append(p.FigureCounts, uint32(len(p.Figure)-before)) // #nosec G115 -- bounded by memory
 }
 
 // cells is how many numbers the block's columns hold, each of a byte or more.
-func (b *builder) cells() int { return len(b.block.Account) * (5 + len(b.zones.zones)) }
+func (b *builder) cells() int {
+	return len(b.block.Account)*(6+len(b.zones.zones)) + 2*len(b.block.Figure)
+}
 
 // finish returns the block of what was added so far; the builder can go on.
 func (b *builder) finish() *storepb.Block {
@@ -83,6 +95,10 @@ func (b *builder) finish() *storepb.Block {
 		Covered: b.block.Covered, Values: b.block.Values, Account: b.block.Account,
 		Cpu: orNil(b.block.Cpu), Switches: orNil(b.block.Switches),
 		Read: orNil(b.block.Read), Written: orNil(b.block.Written),
+	}
+	if len(b.block.Figure) > 0 {
+		out.Figures, out.FigureCounts = b.figures.names, b.block.FigureCounts
+		out.Figure, out.Amount = b.block.Figure, b.block.Amount
 	}
 	if len(b.energy) > 0 {
 		out.Energy = make([]uint64, n*len(b.zones.zones))
@@ -133,6 +149,10 @@ func walkBlock(b *storepb.Block, want func(string) bool, point func(head, []Valu
 		}
 	}
 
+	if err := checkFigures(b, n); err != nil {
+		return err
+	}
+
 	wanted := make([]bool, len(b.GetAccounts()))
 	for i, name := range b.GetAccounts() {
 		wanted[i] = want == nil || want(name)
@@ -148,7 +168,7 @@ func walkBlock(b *storepb.Block, want func(string) bool, point func(head, []Valu
 		return column[i]
 	}
 	var h head
-	i := 0
+	i, figure := 0, 0
 	for p := range points {
 		h.boot = b.Boot[p]
 		h.boottime += time.Duration(b.Boottime[p])
@@ -156,6 +176,10 @@ func walkBlock(b *storepb.Block, want func(string) bool, point func(head, []Valu
 		h.covered = duration(b.Covered[p])
 		var values []Value
 		for range b.Values[p] {
+			first := figure
+			if len(b.FigureCounts) != 0 {
+				figure += int(b.FigureCounts[i])
+			}
 			if a := b.Account[i]; wanted[a] {
 				u := Usage{CPU: duration(at(b.Cpu, i)), Switches: at(b.Switches, i),
 					Read: at(b.Read, i), Written: at(b.Written, i)}
@@ -167,6 +191,9 @@ func walkBlock(b *storepb.Block, want func(string) bool, point func(head, []Valu
 						u.Energy[zone[z]] = addSat(u.Energy[zone[z]], e)
 					}
 				}
+				for f := first; f < figure; f++ {
+					u.figure(b.Figures[b.Figure[f]], b.Amount[f])
+				}
 				values = append(values, Value{b.Accounts[a], u})
 			}
 			i++
@@ -174,6 +201,26 @@ func walkBlock(b *storepb.Block, want func(string) bool, point func(head, []Valu
 		out := h
 		out.boottime = max(out.boottime, 0)
 		point(out, values)
+	}
+	return nil
+}
+
+// checkFigures validates the figures of a block with n values.
+func checkFigures(b *storepb.Block, n int) error {
+	if c := len(b.GetFigureCounts()); c != 0 && c != n || len(b.GetFigure()) != len(b.GetAmount()) {
+		return fmt.Errorf("%w: columns of figures differ in length", errBlob)
+	}
+	var sum uint64
+	for _, c := range b.GetFigureCounts() {
+		sum += uint64(c)
+	}
+	if sum != uint64(len(b.GetFigure())) {
+		return fmt.Errorf("%w: values claim %d figures of %d", errBlob, sum, len(b.GetFigure()))
+	}
+	for _, f := range b.GetFigure() {
+		if int(f) >= len(b.GetFigures()) {
+			return fmt.Errorf("%w: figure %d of %d", errBlob, f, len(b.GetFigures()))
+		}
 	}
 	return nil
 }

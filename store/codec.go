@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -157,6 +159,25 @@ func (t *zoneTable) of(z Zone) int {
 	return i
 }
 
+// nameTable numbers names in the order in which they are seen.
+type nameTable struct {
+	index map[string]uint32
+	names []string
+}
+
+func (t *nameTable) of(name string) uint32 {
+	i, ok := t.index[name]
+	if !ok {
+		if t.index == nil {
+			t.index = make(map[string]uint32)
+		}
+		i = uint32(len(t.names)) // #nosec G115 -- bounded by memory
+		t.index[name] = i
+		t.names = append(t.names, name)
+	}
+	return i
+}
+
 func unpackZone(z *storepb.Zone) Zone {
 	return Zone{Name: z.GetName(), Socket: int(z.GetSocket()), Source: z.GetSource()}
 }
@@ -164,6 +185,7 @@ func unpackZone(z *storepb.Zone) Zone {
 func packLedger(l Ledger) *storepb.Ledger {
 	p := &storepb.Ledger{BootId: l.BootID, Sequence: l.Sequence}
 	var zones zoneTable
+	var figures nameTable
 	for _, z := range l.Zones {
 		i := zones.of(z.Zone)
 		for len(p.States) <= i {
@@ -182,6 +204,13 @@ func packLedger(l Ledger) *storepb.Ledger {
 			}
 			acc.Energy[i] = e
 		}
+		for _, f := range slices.Sorted(maps.Keys(a.Total.Figures)) {
+			i := int(figures.of(f))
+			for len(acc.Figures) <= i {
+				acc.Figures = append(acc.Figures, 0)
+			}
+			acc.Figures[i] = a.Total.Figures[f]
+		}
 		if g := a.Agent; g != nil {
 			acc.Agent = &storepb.Agent{Cgroup: g.Cgroup, Origin: g.Origin, Opened: packTime(g.Opened),
 				LastSeen: packTime(g.LastSeen), Ended: packTime(g.Ended)}
@@ -191,7 +220,7 @@ func packLedger(l Ledger) *storepb.Ledger {
 	for len(p.States) < len(zones.zones) {
 		p.States = append(p.States, &storepb.ZoneState{})
 	}
-	p.Zones = zones.zones
+	p.Zones, p.Figures = zones.zones, figures.names
 	return p
 }
 
@@ -211,7 +240,7 @@ func unpackLedger(p *storepb.Ledger) (Ledger, error) {
 		}
 	}
 	for _, a := range p.GetAccounts() {
-		if len(a.Energy) > len(zones) || a.Kind > math.MaxUint8 {
+		if len(a.Energy) > len(zones) || len(a.Figures) > len(p.Figures) || a.Kind > math.MaxUint8 {
 			return l, fmt.Errorf("%w: account %q is malformed", errBlob, a.Name)
 		}
 		acc := AccountState{Name: a.Name, Kind: uint8(a.Kind), Total: Usage{CPU: duration(a.Cpu),
@@ -220,6 +249,9 @@ func unpackLedger(p *storepb.Ledger) (Ledger, error) {
 			if e != 0 {
 				acc.Total.add(Usage{Energy: map[Zone]uint64{zones[i]: e}})
 			}
+		}
+		for i, v := range a.Figures {
+			acc.Total.figure(p.Figures[i], v)
 		}
 		if g := a.Agent; g != nil {
 			acc.Agent = &AgentState{Cgroup: g.Cgroup, Origin: g.Origin, Opened: unpackTime(g.Opened),

@@ -37,6 +37,9 @@ func usageGen(most uint64) *rapid.Generator[Usage] {
 		for z, e := range rapid.MapOfN(zoneGen, rapid.Uint64Range(1, most), 0, 5).Draw(t, "energy") {
 			u.add(Usage{Energy: map[Zone]uint64{z: e}})
 		}
+		for f, v := range rapid.MapOfN(rapid.SampledFrom([]string{"throttled_time_ns", "moved_in", "block_bytes/vda/read", ""}), rapid.Uint64Range(1, most), 0, 3).Draw(t, "figures") {
+			u.figure(f, v)
+		}
 		return u
 	})
 }

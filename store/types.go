@@ -18,6 +18,8 @@ type Usage struct {
 	Switches      uint64
 	Read, Written uint64          // bytes
 	Energy        map[Zone]uint64 // µJ; zones overlap and are never summed over names
+	// Figures are further amounts by the caller's names, which carry the unit.
+	Figures map[string]uint64
 }
 
 // Value is what one account used within a point.
@@ -94,6 +96,20 @@ func (u *Usage) add(b Usage) {
 		}
 		u.Energy[z] = addSat(u.Energy[z], e)
 	}
+	for f, v := range b.Figures {
+		u.figure(f, v)
+	}
+}
+
+// figure adds to one figure.
+func (u *Usage) figure(name string, v uint64) {
+	if v == 0 {
+		return
+	}
+	if u.Figures == nil {
+		u.Figures = make(map[string]uint64)
+	}
+	u.Figures[name] = addSat(u.Figures[name], v)
 }
 
 // max raises each figure of u to that of b and says whether any was lower.
@@ -117,6 +133,14 @@ func (u *Usage) max(b Usage) (raised bool) {
 			u.Energy[z], raised = e, true
 		}
 	}
+	for f, v := range b.Figures {
+		if v > u.Figures[f] {
+			if u.Figures == nil {
+				u.Figures = make(map[string]uint64)
+			}
+			u.Figures[f], raised = v, true
+		}
+	}
 	return raised
 }
 
@@ -126,6 +150,11 @@ func (u Usage) zero() bool {
 	}
 	for _, e := range u.Energy {
 		if e != 0 {
+			return false
+		}
+	}
+	for _, v := range u.Figures {
+		if v != 0 {
 			return false
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cam-os/edge/ebpf/block"
 	"github.com/cam-os/edge/ebpf/cgroup"
 	"github.com/cam-os/edge/ebpf/sensor"
 	"github.com/cam-os/edge/energy"
@@ -20,8 +21,13 @@ type Ledger struct {
 	zones    map[energy.Zone]*zone
 	prev     map[cgroup.ID]sensor.Usage
 	overflow sensor.Usage
-	at       time.Duration
-	started  bool
+	// Of the groups and the disks, as they were last seen.
+	groups        map[cgroup.ID]Counters
+	blocks        map[block.Key]block.Usage // nil: never
+	blockOverflow block.Usage
+
+	at      time.Duration
+	started bool
 	// Of the interval that Charge took and Divide ends.
 	topology sensor.Topology
 	cpus     []int
@@ -58,6 +64,9 @@ type Interval struct {
 	CPUs []int
 	// Owner names the agent that a cgroup belongs to, "" for none.
 	Owner func(cgroup.ID) string
+	// Groups and Blocks are what else is measured; both may be empty.
+	Groups []Group
+	Blocks Blocks
 }
 
 // Charge is what one cgroup used in an interval.
@@ -143,14 +152,14 @@ func (l *Ledger) Charge(in Interval) []Charge {
 			continue
 		}
 		owner := in.Owner(id)
-		a := l.system
-		if owner != "" {
-			a = l.open(owner, KindAgent)
-		}
-		a.charge(d)
+		l.accountOf(owner).charge(d)
 		charges = append(charges, Charge{Cgroup: id, Owner: owner, Usage: d.usage()})
 	}
+	before := l.prev
 	l.prev = next
+	l.chargeGroups(in.Groups, before)
+	l.chargeBlocks(in.Blocks)
+	l.chargeMoves(snap.Moves, in.Owner)
 	if d := difference(snap.Overflow, l.overflow); !l.first {
 		l.nobody.charge(d)
 	}

@@ -3,6 +3,8 @@ package ledger
 import (
 	"time"
 
+	"github.com/cam-os/edge/ebpf/block"
+	"github.com/cam-os/edge/ebpf/histogram"
 	"github.com/cam-os/edge/energy"
 )
 
@@ -32,11 +34,19 @@ const (
 
 // Usage is an amount: a total or a difference.
 type Usage struct {
-	CPU           time.Duration
-	Switches      uint64
-	Read, Written uint64 // bytes
+	CPU      time.Duration
+	Switches uint64
+	// Read and Written are bytes fetched for, and dirtied or sent by, the
+	// account's own tasks: a writer's own rate, ahead of what writeback does
+	// later (Block).
+	Read, Written uint64
 	// Energy within each zone; zones overlap and are never summed over names.
 	Energy map[energy.Zone]energy.Microjoules
+	// Wait is how long tasks were ready to run before they ran.
+	Wait     histogram.Log2
+	Counters Counters
+	// Block is what reached the disks.
+	Block map[BlockKey]block.Usage
 }
 
 // Account is one line of the ledger. Total never goes back.

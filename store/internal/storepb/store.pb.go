@@ -105,7 +105,13 @@ type Block struct {
 	Read     []uint64 `protobuf:"varint,11,rep,packed,name=read,proto3" json:"read,omitempty"`
 	Written  []uint64 `protobuf:"varint,12,rep,packed,name=written,proto3" json:"written,omitempty"`
 	// Zone by zone: zones * values entries, each zone's as long as a column.
-	Energy        []uint64 `protobuf:"varint,13,rep,packed,name=energy,proto3" json:"energy,omitempty"`
+	Energy []uint64 `protobuf:"varint,13,rep,packed,name=energy,proto3" json:"energy,omitempty"`
+	// Further figures, few of which a value has: their names, then how many each
+	// value has, and one after another which they are and how much.
+	Figures       []string `protobuf:"bytes,14,rep,name=figures,proto3" json:"figures,omitempty"`
+	FigureCounts  []uint32 `protobuf:"varint,15,rep,packed,name=figure_counts,json=figureCounts,proto3" json:"figure_counts,omitempty"` // one entry a value; left out when all are 0
+	Figure        []uint32 `protobuf:"varint,16,rep,packed,name=figure,proto3" json:"figure,omitempty"`                                 // index into figures
+	Amount        []uint64 `protobuf:"varint,17,rep,packed,name=amount,proto3" json:"amount,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -231,6 +237,34 @@ func (x *Block) GetEnergy() []uint64 {
 	return nil
 }
 
+func (x *Block) GetFigures() []string {
+	if x != nil {
+		return x.Figures
+	}
+	return nil
+}
+
+func (x *Block) GetFigureCounts() []uint32 {
+	if x != nil {
+		return x.FigureCounts
+	}
+	return nil
+}
+
+func (x *Block) GetFigure() []uint32 {
+	if x != nil {
+		return x.Figure
+	}
+	return nil
+}
+
+func (x *Block) GetAmount() []uint64 {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
 type Account struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -240,8 +274,10 @@ type Account struct {
 	Read     uint64                 `protobuf:"varint,5,opt,name=read,proto3" json:"read,omitempty"`
 	Written  uint64                 `protobuf:"varint,6,opt,name=written,proto3" json:"written,omitempty"`
 	// By zone, in the order of Ledger.zones, trailing zeros left out.
-	Energy        []uint64 `protobuf:"varint,7,rep,packed,name=energy,proto3" json:"energy,omitempty"`
-	Agent         *Agent   `protobuf:"bytes,8,opt,name=agent,proto3" json:"agent,omitempty"`
+	Energy []uint64 `protobuf:"varint,7,rep,packed,name=energy,proto3" json:"energy,omitempty"`
+	Agent  *Agent   `protobuf:"bytes,8,opt,name=agent,proto3" json:"agent,omitempty"`
+	// By name, in the order of Ledger.figures, trailing zeros left out.
+	Figures       []uint64 `protobuf:"varint,9,rep,packed,name=figures,proto3" json:"figures,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -328,6 +364,13 @@ func (x *Account) GetEnergy() []uint64 {
 func (x *Account) GetAgent() *Agent {
 	if x != nil {
 		return x.Agent
+	}
+	return nil
+}
+
+func (x *Account) GetFigures() []uint64 {
+	if x != nil {
+		return x.Figures
 	}
 	return nil
 }
@@ -561,6 +604,7 @@ type Ledger struct {
 	Zones         []*Zone                `protobuf:"bytes,3,rep,name=zones,proto3" json:"zones,omitempty"`
 	States        []*ZoneState           `protobuf:"bytes,4,rep,name=states,proto3" json:"states,omitempty"` // as long as zones
 	Accounts      []*Account             `protobuf:"bytes,5,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	Figures       []string               `protobuf:"bytes,6,rep,name=figures,proto3" json:"figures,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -626,6 +670,13 @@ func (x *Ledger) GetStates() []*ZoneState {
 func (x *Ledger) GetAccounts() []*Account {
 	if x != nil {
 		return x.Accounts
+	}
+	return nil
+}
+
+func (x *Ledger) GetFigures() []string {
+	if x != nil {
+		return x.Figures
 	}
 	return nil
 }
@@ -804,7 +855,7 @@ const file_store_proto_rawDesc = "" +
 	"\x04Zone\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06socket\x18\x02 \x01(\x11R\x06socket\x12\x16\n" +
-	"\x06source\x18\x03 \x01(\tR\x06source\"\xd2\x02\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\"\xc1\x03\n" +
 	"\x05Block\x12\x1a\n" +
 	"\baccounts\x18\x01 \x03(\tR\baccounts\x12%\n" +
 	"\x05zones\x18\x02 \x03(\v2\x0f.cam.store.ZoneR\x05zones\x12\x12\n" +
@@ -819,7 +870,11 @@ const file_store_proto_rawDesc = "" +
 	" \x03(\x04R\bswitches\x12\x12\n" +
 	"\x04read\x18\v \x03(\x04R\x04read\x12\x18\n" +
 	"\awritten\x18\f \x03(\x04R\awritten\x12\x16\n" +
-	"\x06energy\x18\r \x03(\x04R\x06energy\"\xcd\x01\n" +
+	"\x06energy\x18\r \x03(\x04R\x06energy\x12\x18\n" +
+	"\afigures\x18\x0e \x03(\tR\afigures\x12#\n" +
+	"\rfigure_counts\x18\x0f \x03(\rR\ffigureCounts\x12\x16\n" +
+	"\x06figure\x18\x10 \x03(\rR\x06figure\x12\x16\n" +
+	"\x06amount\x18\x11 \x03(\x04R\x06amount\"\xe7\x01\n" +
 	"\aAccount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\rR\x04kind\x12\x10\n" +
@@ -828,7 +883,8 @@ const file_store_proto_rawDesc = "" +
 	"\x04read\x18\x05 \x01(\x04R\x04read\x12\x18\n" +
 	"\awritten\x18\x06 \x01(\x04R\awritten\x12\x16\n" +
 	"\x06energy\x18\a \x03(\x04R\x06energy\x12&\n" +
-	"\x05agent\x18\b \x01(\v2\x10.cam.store.AgentR\x05agent\"\xb5\x01\n" +
+	"\x05agent\x18\b \x01(\v2\x10.cam.store.AgentR\x05agent\x12\x18\n" +
+	"\afigures\x18\t \x03(\x04R\afigures\"\xb5\x01\n" +
 	"\x05Agent\x12\x16\n" +
 	"\x06cgroup\x18\x01 \x01(\tR\x06cgroup\x12\x16\n" +
 	"\x06origin\x18\x02 \x01(\tR\x06origin\x12'\n" +
@@ -845,13 +901,14 @@ const file_store_proto_rawDesc = "" +
 	"\x04idle\x18\x04 \x01(\x04R\x04idle\x12\"\n" +
 	"\funattributed\x18\x05 \x01(\x04R\funattributed\x12\x1a\n" +
 	"\bbaseline\x18\x06 \x01(\fR\bbaseline\x12\x18\n" +
-	"\apresent\x18\a \x01(\bR\apresent\"\xc2\x01\n" +
+	"\apresent\x18\a \x01(\bR\apresent\"\xdc\x01\n" +
 	"\x06Ledger\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12%\n" +
 	"\x05zones\x18\x03 \x03(\v2\x0f.cam.store.ZoneR\x05zones\x12,\n" +
 	"\x06states\x18\x04 \x03(\v2\x14.cam.store.ZoneStateR\x06states\x12.\n" +
-	"\baccounts\x18\x05 \x03(\v2\x12.cam.store.AccountR\baccounts\"\x8b\x02\n" +
+	"\baccounts\x18\x05 \x03(\v2\x12.cam.store.AccountR\baccounts\x12\x18\n" +
+	"\afigures\x18\x06 \x03(\tR\afigures\"\x8b\x02\n" +
 	"\x05State\x12\x14\n" +
 	"\x05store\x18\x01 \x01(\fR\x05store\x12\x1e\n" +
 	"\n" +
