@@ -5,19 +5,25 @@
 //	inside counters check FILE   fail when one of them went back or is gone
 //	inside spin                  use CPU time for ever
 //
-// As process 1 it is the whole of the guest whose power is cut.
+// As process 1 it is the whole of the guest whose power is cut, or with the
+// argument "configure" of the one that finishes an image.
 package main
 
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/cam-os/edge/packaging/lab/wire"
 )
 
 func main() {
 	if os.Getpid() == 1 {
-		fmt.Printf("\n%s %v\n", wire.Failed, powercut())
+		life := powercut
+		if slices.Contains(os.Args, "configure") { // after "--" on the kernel's command line
+			life = configure
+		}
+		fmt.Printf("\n%s %v\n", wire.Failed, life())
 		select {}
 	}
 	if err := run(os.Args[1:]); err != nil {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,16 +22,8 @@ const (
 // disk and tells the console what the node had after the start, and what each
 // commit covers.
 func powercut() error {
-	for _, m := range []struct{ kind, dir string }{
-		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"},
-		{"tmpfs", "/run"}, {"tmpfs", "/tmp"}, {"cgroup2", "/sys/fs/cgroup"},
-	} {
-		if err := os.MkdirAll(m.dir, 0o755); err != nil { // #nosec G301 -- a root directory
-			return err
-		}
-		if err := unix.Mount(m.kind, m.dir, m.kind, 0, ""); err != nil {
-			return fmt.Errorf("mount %s: %w", m.dir, err)
-		}
+	if err := mountAll(append(kernelFileSystems, mount{"tmpfs", "/run"}, mount{"tmpfs", "/tmp"}, mount{"cgroup2", "/sys/fs/cgroup"})); err != nil {
+		return err
 	}
 	if err := modules(); err != nil {
 		return err
@@ -41,7 +31,7 @@ func powercut() error {
 	if err := loopback(); err != nil {
 		return err
 	}
-	if err := errors.Join(os.MkdirAll(stateDir, 0o700), mountState()); err != nil {
+	if err := mountDisk(stateDir); err != nil {
 		return err
 	}
 	// What is on the disk is sound before the node mends anything.
@@ -106,23 +96,6 @@ func say(what string, figures map[string]float64) {
 	fmt.Printf("\n%s %s\n", what, line)
 }
 
-// modules loads what was packed, in the order of the names.
-func modules() error {
-	files, err := filepath.Glob("/modules/*.ko")
-	slices.Sort(files)
-	for _, name := range files {
-		f, openErr := os.Open(name) // #nosec G304 -- packed by the lab
-		if openErr != nil {
-			return openErr
-		}
-		if loadErr := unix.FinitModule(int(f.Fd()), "", 0); loadErr != nil && !errors.Is(loadErr, unix.EEXIST) { // #nosec G115 -- a descriptor
-			err = errors.Join(err, fmt.Errorf("load %s: %w", name, loadErr))
-		}
-		_ = f.Close()
-	}
-	return err
-}
-
 // loopback brings the interface up.
 func loopback() error {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
@@ -136,20 +109,6 @@ func loopback() error {
 	}
 	req.SetUint16(unix.IFF_UP)
 	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, req)
-}
-
-// mountState waits for the disk and replays its journal.
-func mountState() (err error) {
-	for range 100 {
-		if err = unix.Mount("/dev/vda", stateDir, "ext4", 0, "errors=remount-ro"); !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENXIO) {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	if err != nil {
-		return fmt.Errorf("mount the disk: %w", err)
-	}
-	return nil
 }
 
 // prepareAgent makes a cgroup that gets a third of a CPU: the node is to have

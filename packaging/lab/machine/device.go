@@ -11,12 +11,16 @@ import (
 	"time"
 )
 
-// Device is a guest with systemd, and the directory with its disks.
+// Device is a guest with systemd, and the directory with its disks. It boots
+// through UEFI and has a TPM 2.0 with endorsement certificates, so that the
+// kernel has an event log of a measured boot.
 type Device struct {
+	// Guest is the machine since the latest boot.
 	*Guest
 	Image *Image
 
 	config Config
+	tpm    *tpm
 	dir    string
 }
 
@@ -49,8 +53,17 @@ func (d *Device) boot(ctx context.Context, files map[string]string, port int, lo
 	if out, err := exec.CommandContext(ctx, "cp", "--sparse=always", d.Image.Disk, disk).CombinedOutput(); err != nil { // #nosec G204 -- our own files
 		return fmt.Errorf("cp: %w: %s", err, out)
 	}
+	variables := filepath.Join(d.dir, "variables.fd")
+	if err := newVariables(d.Image.Arch, variables); err != nil {
+		return err
+	}
+	var err error
+	if d.tpm, err = manufacture(filepath.Join(d.dir, "tpm")); err != nil {
+		return err
+	}
 	d.config = Config{
 		Arch: d.Image.Arch, Kernel: d.Image.Kernel, Initrd: d.Image.Initrd, Dir: d.dir, Forward: port,
+		Variables: variables, TPM: d.tpm.socket(),
 		Append: "root=/dev/vda rw quiet",
 		Disks: []string{
 			"format=raw,cache=unsafe,file=" + disk,
@@ -62,6 +75,9 @@ func (d *Device) boot(ctx context.Context, files map[string]string, port int, lo
 
 func (d *Device) start(ctx context.Context, log io.Writer) error {
 	started := time.Now()
+	if err := d.tpm.on(); err != nil {
+		return err
+	}
 	g, err := Start(d.config)
 	if err != nil {
 		return err
@@ -81,12 +97,39 @@ func (d *Device) start(ctx context.Context, log io.Writer) error {
 	return nil
 }
 
-// Close takes the power away and the disks.
-func (d *Device) Close() error {
+// Authority is the directory of the certificate authority that vouches for the
+// TPM's endorsement keys: issuercert.pem and swtpm-localca-rootca-cert.pem.
+func (d *Device) Authority() string { return filepath.Join(d.tpm.dir, "ca") }
+
+// Reboot shuts the guest down in order and boots it anew: with the same disks,
+// UEFI variables and TPM, which has been reset. Address changes.
+func (d *Device) Reboot(ctx context.Context, log io.Writer) error {
+	if _, err := d.Run(ctx, "systemctl --no-block reboot", nil, time.Minute); err != nil {
+		return err
+	}
+	select {
+	case <-d.Exited(): // QEMU leaves instead of rebooting
+	case <-ctx.Done():
+		return fmt.Errorf("the guest does not shut down: %w\n%s", ctx.Err(), d.Console())
+	}
+	return errors.Join(d.stop(), d.start(ctx, log))
+}
+
+// stop takes the power away.
+func (d *Device) stop() error {
 	var err error
 	if d.Guest != nil {
 		err = d.Kill()
 	}
+	if d.tpm != nil {
+		d.tpm.off()
+	}
+	return err
+}
+
+// Close takes the power away and the disks.
+func (d *Device) Close() error {
+	err := d.stop()
 	return errors.Join(err, os.RemoveAll(d.dir))
 }
 

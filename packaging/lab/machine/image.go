@@ -2,9 +2,12 @@ package machine
 
 import (
 	"crypto/sha256"
+	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,42 +26,22 @@ type Image struct {
 	Modules string
 }
 
-// recipe makes the image: a change to it makes a new one.
-const recipe = `set -eu
-suite=$1 arch=$2 dir=$3 mirror=$4
-kernel=linux-image-cloud-$arch
-[ "$arch" = arm64 ] && [ "$suite" = bullseye ] && kernel=linux-image-arm64
-mmdebstrap --quiet --variant=minbase --architectures="$arch" \
-	--include=systemd,systemd-sysv,udev,dbus,kmod,iproute2,procps,curl,jq,e2fsprogs,tpm2-tools,"$kernel" \
-	--aptopt='Acquire::Retries "3"' --aptopt='Acquire::Check-Valid-Until "false"' \
-	--essential-hook='mkdir -p "$1/etc/initramfs-tools/conf.d"; echo MODULES=list >"$1/etc/initramfs-tools/conf.d/lab"; printf "%s\n" virtio_pci virtio_mmio virtio_blk ext4 >"$1/etc/initramfs-tools/modules"' \
-	--customize-hook='cat >"$1/etc/systemd/system/lab.service" <<-END
-	[Unit]
-	Description=Lab
-	DefaultDependencies=no
-	After=systemd-remount-fs.service systemd-udevd.service
-	[Service]
-	ExecStartPre=/bin/sh -c "mkdir -p /run/lab && mount -o ro LABEL=lab /run/lab && ln -sfn /run/lab /lab"
-	ExecStart=/run/lab/inside serve
-	KillMode=process
-	Restart=always
-	TimeoutStartSec=300
-	[Install]
-	WantedBy=sysinit.target
-	END
-	chroot "$1" systemctl enable --quiet lab.service
-	chroot "$1" systemctl mask --quiet apt-daily.timer apt-daily-upgrade.timer fstrim.timer e2scrub_all.timer e2scrub_reap.service dpkg-db-backup.timer systemd-logind.service getty@tty1.service serial-getty@ttyS0.service serial-getty@ttyAMA0.service
-	rm -f "$1/etc/resolv.conf"
-	echo device >"$1/etc/hostname"
-	rm -rf "$1"/var/lib/apt/lists/* "$1"/usr/share/locale "$1"/usr/share/doc/*' \
-	"$suite" "$dir/root" ${mirror:+"deb $mirror $suite main"}
-cp "$dir"/root/boot/vmlinuz-* "$dir/vmlinuz"
-cp "$dir"/root/boot/initrd.img-* "$dir/initrd"
-cp -r "$dir"/root/lib/modules "$dir/modules"
-truncate -s 1500M "$dir/disk.img"
-mke2fs -q -t ext4 -d "$dir/root" "$dir/disk.img"
-rm -rf "$dir/root"
-`
+//go:embed image.sh customize.sh configure.sh
+var recipe embed.FS
+
+// revision of the recipe: a change to it makes new images.
+func revision() (string, error) {
+	sum := sha256.New()
+	err := fs.WalkDir(recipe, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := recipe.ReadFile(name)
+		fmt.Fprintf(sum, "%s %d\n%s", name, len(data), data)
+		return err
+	})
+	return hex.EncodeToString(sum.Sum(nil)[:4]), err
+}
 
 // CacheDir is where images and kernels are kept.
 func CacheDir() (string, error) {
@@ -71,20 +54,27 @@ func CacheDir() (string, error) {
 
 // Build returns the image of a Debian suite, made when the cache lacks it:
 // that needs root, mmdebstrap and a Debian mirror (CAM_LAB_MIRROR, or the
-// usual one).
+// usual one). The image of a foreign architecture is finished in a guest.
 func Build(suite, arch string, log io.Writer) (*Image, error) {
 	cache, err := CacheDir()
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256([]byte(recipe))
-	dir := filepath.Join(cache, "images", fmt.Sprintf("%s-%s-%s", suite, arch, hex.EncodeToString(sum[:4])))
+	rev, err := revision()
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(cache, "images", fmt.Sprintf("%s-%s-%s", suite, arch, rev))
 	if _, err := os.Stat(dir); err != nil {
 		fmt.Fprintf(log, "lab: building the image of %s for %s (once)\n", suite, arch)
 		if err := build(suite, arch, dir, log); err != nil {
 			return nil, fmt.Errorf("image of %s for %s: %w", suite, arch, err)
 		}
 	}
+	return open(suite, arch, dir)
+}
+
+func open(suite, arch, dir string) (*Image, error) {
 	releases, err := filepath.Glob(dir + "/modules/*")
 	if err != nil || len(releases) != 1 {
 		return nil, fmt.Errorf("%s/modules: want one kernel, found %v; remove the directory, it is made anew", dir, releases)
@@ -112,14 +102,31 @@ func build(suite, arch, dir string, log io.Writer) error {
 		// No updates of their own, or such as are no longer whole.
 		mirror = "http://deb.debian.org/debian"
 	}
-	c := exec.Command("sh", "-c", recipe, "sh", suite, arch, tmp, mirror) // #nosec G204 G702 -- our own
+	if err := os.CopyFS(tmp, recipe); err != nil {
+		return err
+	}
+	c := exec.Command("sh", tmp+"/image.sh", suite, arch, tmp, mirror) // #nosec G204 G702 -- our own
 	c.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	out := &tail{}
 	c.Stdout, c.Stderr = io.MultiWriter(log, out), io.MultiWriter(log, out)
 	if err := c.Run(); err != nil {
 		return fmt.Errorf("%w\n%s", err, strings.TrimSpace(out.String()))
 	}
-	return os.Rename(tmp, dir)
+	img, err := open(suite, arch, tmp)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(img.Initrd); errors.Is(err, os.ErrNotExist) {
+		fmt.Fprintf(log, "lab: installing the packages of %s in a guest, which takes long\n", arch)
+		if err := configure(img, tmp); err != nil {
+			return err
+		}
+	}
+	err = os.Rename(tmp, dir)
+	if _, there := os.Stat(dir); there == nil {
+		return nil // another lab was faster
+	}
+	return err
 }
 
 // Payload makes a read-only disk labelled "lab" with files under the names

@@ -3,6 +3,7 @@
 package machine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cam-os/edge/packaging/lab/wire"
 )
 
 // Config of a machine. Kernel and Arch are needed.
@@ -25,6 +28,13 @@ type Config struct {
 	Kernel, Initrd, Append string
 	// Disks are the values of QEMU's -drive, without if and id.
 	Disks []string
+	// Variables is a file with UEFI variables, and makes the machine boot
+	// through UEFI: the firmware starts the kernel as an EFI program, and
+	// measures it when there is a TPM. Empty: QEMU starts the kernel itself.
+	Variables string
+	// TPM is the control socket of a swtpm that nobody has used since it was
+	// started; empty: the machine has none.
+	TPM string
 	// Memory in MiB; 0 means 1024.
 	Memory int
 	// CPUs; 0 means 2.
@@ -58,7 +68,7 @@ type Guest struct {
 func (c Config) qemu() (program string, args []string, err error) {
 	switch c.Arch {
 	case "amd64":
-		return "qemu-system-x86_64", []string{"-cpu", "max"}, nil
+		return "qemu-system-x86_64", []string{"-cpu", "max", "-vga", "none"}, nil
 	case "arm64":
 		return "qemu-system-aarch64", []string{"-machine", "virt", "-cpu", "cortex-a57"}, nil
 	}
@@ -73,47 +83,61 @@ func (c Config) tty() string {
 	return "ttyS0"
 }
 
-// Start starts a machine and returns at once.
-func Start(c Config) (*Guest, error) {
-	program, args, err := c.qemu()
+// arguments are QEMU's, with a loopback port for Forward.
+func (c Config) arguments(port int) (program string, args []string, err error) {
+	program, args, err = c.qemu()
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	memory, cpus := c.Memory, c.CPUs
-	if memory == 0 {
-		memory = 1024
-	}
-	if cpus == 0 {
-		cpus = 2
-	}
-	g := &Guest{exited: make(chan struct{})}
-	socket := filepath.Join(c.Dir, "ctl")
 	args = append(args,
-		"-accel", "tcg,thread=single", "-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memory),
+		"-accel", "tcg,thread=single", "-smp", strconv.Itoa(cmp.Or(c.CPUs, 2)), "-m", strconv.Itoa(cmp.Or(c.Memory, 1024)),
 		"-no-reboot", "-display", "none", "-monitor", "none", "-serial", "stdio",
 		"-kernel", c.Kernel, "-append", strings.TrimSpace("console="+c.tty()+" panic=-1 "+c.Append),
-		"-device", "virtio-serial-pci", "-chardev", "socket,id=ctl,server=on,wait=off,path="+socket,
-		"-device", "virtserialport,chardev=ctl,name=cam-lab",
+		"-device", "virtio-serial-pci", "-chardev", "socket,id=ctl,server=on,wait=off,path="+c.socket(),
+		"-device", "virtserialport,chardev=ctl,name="+wire.Port,
 		"-device", "virtio-rng-pci",
 	)
 	if c.Initrd != "" {
 		args = append(args, "-initrd", c.Initrd)
 	}
+	if c.Variables != "" {
+		args = append(args, firmwares[c.Arch].drives(c.Variables)...)
+	}
+	if c.TPM != "" {
+		device := map[string]string{"amd64": "tpm-tis", "arm64": "tpm-tis-device"}[c.Arch]
+		args = append(args, "-chardev", "socket,id=tpm,path="+c.TPM, "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", device+",tpmdev=tpm0")
+	}
 	for i, d := range c.Disks {
 		args = append(args, "-drive", fmt.Sprintf("if=none,id=d%d,%s", i, d), "-device", fmt.Sprintf("virtio-blk-pci,drive=d%d", i))
 	}
-	if c.Forward != 0 {
-		port, err := freePort()
-		if err != nil {
-			return nil, err
-		}
-		g.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	if c.Forward == 0 {
+		args = append(args, "-nic", "none")
+	} else {
 		args = append(args, "-netdev", fmt.Sprintf("user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:%d-:%d", port, c.Forward),
 			"-device", "virtio-net-pci,netdev=n0,romfile=")
-	} else {
-		args = append(args, "-nic", "none")
 	}
-	g.cmd = exec.Command(program, append(args, c.Args...)...) // #nosec G204 -- the lab's own arguments
+	return program, append(args, c.Args...), nil
+}
+
+func (c Config) socket() string { return filepath.Join(c.Dir, "ctl") }
+
+// Start starts a machine and returns at once.
+func Start(c Config) (*Guest, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	program, args, err := c.arguments(port)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(c.socket()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err // of an earlier start
+	}
+	g := &Guest{exited: make(chan struct{}), cmd: exec.Command(program, args...)} // #nosec G204 -- the lab's own arguments
+	if c.Forward != 0 {
+		g.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	}
 	stderr := &tail{}
 	g.cmd.Stdout, g.cmd.Stderr = &g.console, stderr
 	if c.Console != nil {
@@ -128,7 +152,7 @@ func Start(c Config) (*Guest, error) {
 		}
 		close(g.exited)
 	}()
-	if g.channel, err = dial(socket, g.exited); err != nil {
+	if g.channel, err = dial(c.socket(), g.exited); err != nil {
 		return nil, errors.Join(err, g.Kill(), g.err)
 	}
 	return g, nil

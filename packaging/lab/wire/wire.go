@@ -36,6 +36,8 @@ const (
 	Started   = "LAB-STARTED"
 	Committed = "LAB-COMMITTED"
 	Failed    = "LAB-FAILED"
+	// Configured ends the console of a guest that installed its packages.
+	Configured = "LAB-CONFIGURED"
 	// Stake is the counter that the guest makes grow after the start.
 	Stake = "cam_agent_cpu_seconds_total{agent=b,source=cgroup}"
 )
