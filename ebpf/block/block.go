@@ -3,6 +3,8 @@
 package block
 
 import (
+	"slices"
+
 	"github.com/cam-os/edge/ebpf/cgroup"
 	"github.com/cam-os/edge/ebpf/histogram"
 	"github.com/cam-os/edge/ebpf/sensor"
@@ -20,9 +22,15 @@ const (
 	Other
 )
 
-// String is the name that metrics use.
-func (o Operation) String() string {
-	return [...]string{"read", "write", "flush", "discard", "other"}[min(o, Other)]
+var operationNames = [...]string{"read", "write", "flush", "discard", "other"}
+
+// String is the name that metrics and the store use.
+func (o Operation) String() string { return operationNames[min(o, Other)] }
+
+// OperationNamed is the inverse of String.
+func OperationNamed(name string) (Operation, bool) {
+	i := slices.Index(operationNames[:], name)
+	return Operation(max(i, 0)), i >= 0 // #nosec G115 -- an index of five
 }
 
 // Key says whose I/O, where and what.
