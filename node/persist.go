@@ -68,7 +68,7 @@ func point(o *observe.Observation) store.Point {
 }
 
 func storeUsage(u ledger.Usage) store.Usage {
-	out := store.Usage{CPU: u.CPU, Switches: u.Switches, Read: u.Read, Written: u.Written}
+	out := store.Usage{CPU: u.CPU, Switches: u.Switches, Read: u.Read, Written: u.Written, Figures: figures(u)}
 	if len(u.Energy) > 0 {
 		out.Energy = make(map[store.Zone]uint64, len(u.Energy))
 		for z, e := range u.Energy {
@@ -80,6 +80,9 @@ func storeUsage(u ledger.Usage) store.Usage {
 
 func ledgerUsage(u store.Usage) ledger.Usage {
 	out := ledger.Usage{CPU: u.CPU, Switches: u.Switches, Read: u.Read, Written: u.Written}
+	for name, v := range u.Figures {
+		figure(&out, name, v)
+	}
 	if len(u.Energy) > 0 {
 		out.Energy = make(map[energy.Zone]energy.Microjoules, len(u.Energy))
 		for z, e := range u.Energy {

@@ -1,10 +1,12 @@
 // Package agent knows which cgroups are agents.
 //
 // An agent is a cgroup: a unit or cgroup that the configuration names, or a
-// scope that `camctl run` had made under the node's slice. Everything below an
-// agent's cgroup belongs to the agent; the innermost agent wins. The registry
-// survives a restart of the node because the kernel does: scopes are found
-// again by their names.
+// scope that `camctl run` had made under the node's slice. Where the
+// configuration has a pattern (for paths, or for the names of containers), an
+// agent is all cgroups that match it at a time. Everything below an agent's
+// cgroup belongs to the agent; the innermost agent wins. The registry survives a
+// restart of the node because the kernel does: scopes are found again by their
+// names, and containers by theirs.
 package agent
 
 import (
@@ -38,16 +40,8 @@ type Config struct {
 	MaxAccounts int `yaml:"max_accounts"`
 	// Known are agents that somebody else starts.
 	Known []Spec `yaml:"known"`
-}
-
-// Spec names an agent that is started by somebody else.
-type Spec struct {
-	Name string `yaml:"name"`
-	// Cgroup is a path below the cgroup2 root.
-	Cgroup string `yaml:"cgroup"`
-	// Unit is a systemd unit of the system manager, such as
-	// agent-b.service: short for /system.slice/agent-b.service.
-	Unit string `yaml:"unit"`
+	// Root is where the files of container runtimes are below; empty: "/".
+	Root string `yaml:"-"`
 }
 
 // DefaultConfig is what an empty configuration means.
@@ -86,7 +80,7 @@ func (c Config) Validate() error {
 	if len(c.Known) > c.Max {
 		return fmt.Errorf("agents.known lists %d agents, agents.max allows %d", len(c.Known), c.Max)
 	}
-	paths := make(map[string]string)
+	targets := make(map[target]string)
 	var names []string
 	for i, s := range c.Known {
 		if err := ValidateName(s.Name); err != nil {
@@ -96,42 +90,23 @@ func (c Config) Validate() error {
 			return fmt.Errorf("agents.known[%d]: %q is listed twice", i, s.Name)
 		}
 		names = append(names, s.Name)
-		p, err := s.path()
+		t, err := s.target()
 		if err != nil {
 			return fmt.Errorf("agents.known[%d] (%s): %w", i, s.Name, err)
 		}
-		if name, ok := agentOfScope(path.Base(p)); ok && path.Dir(p) == "/"+c.Slice {
-			return fmt.Errorf("agents.known[%d] (%s): %s is where `camctl run --name %s` puts its agent; leave it out, it is found", i, s.Name, p, name)
+		if name, ok := agentOfScope(path.Base(t.cgroup)); ok && path.Dir(t.cgroup) == "/"+c.Slice {
+			return fmt.Errorf("agents.known[%d] (%s): %s is where `camctl run --name %s` puts its agent; leave it out, it is found", i, s.Name, t, name)
 		}
-		if other, ok := paths[p]; ok {
-			return fmt.Errorf("agents.known[%d]: %s and %s name the same cgroup %s", i, other, s.Name, p)
+		if other, ok := targets[t]; ok {
+			what := "cgroup "
+			if t.isPattern() {
+				what = ""
+			}
+			return fmt.Errorf("agents.known[%d]: %s and %s name the same %s%s", i, other, s.Name, what, t)
 		}
-		paths[p] = s.Name
+		targets[t] = s.Name
 	}
 	return nil
-}
-
-// path returns the cgroup below the cgroup2 root, cleaned.
-func (s Spec) path() (string, error) {
-	switch {
-	case s.Cgroup != "" && s.Unit != "":
-		return "", errors.New("give cgroup or unit, not both")
-	case s.Unit != "":
-		if strings.Contains(s.Unit, "/") || !strings.Contains(s.Unit, ".") {
-			return "", fmt.Errorf("unit %q: want a name such as agent-b.service", s.Unit)
-		}
-		return "/system.slice/" + s.Unit, nil
-	case s.Cgroup != "":
-		p := path.Clean("/" + s.Cgroup)
-		if p == "/" {
-			return "", errors.New("the root cgroup cannot be an agent")
-		}
-		if strings.Contains(s.Cgroup, "..") {
-			return "", fmt.Errorf("cgroup %q: must not contain '..'", s.Cgroup)
-		}
-		return p, nil
-	}
-	return "", errors.New("give the cgroup or the unit")
 }
 
 const scopePrefix, scopeSuffix = "cam-", ".scope"

@@ -45,6 +45,8 @@ func (v view) observation(o *observe.Observation) *camv1.Observation {
 		Self:                usage(o.Self),
 		Measured: &camv1.Measured{
 			Agents: o.Measures.Agents, ContextSwitches: o.Measures.Switches, Io: o.Measures.IO,
+			RunQueue: o.Measures.Waits, Moves: o.Measures.Moves, Cycles: o.Measures.Cycles,
+			Block: o.Further.Block, Controllers: o.Further.Controllers, Network: o.Further.Network,
 		},
 		Zones: make([]*camv1.Zone, 0, len(o.Zones)),
 	}
@@ -63,6 +65,12 @@ func (v view) observation(o *observe.Observation) *camv1.Observation {
 	}
 	for _, p := range o.Probes {
 		out.Probes = append(out.Probes, &camv1.Probe{Name: p.Name, Runs: p.Runs, RunNanoseconds: nanoseconds(p.Time)})
+	}
+	if v.coarse {
+		return out
+	}
+	for _, m := range o.Moves {
+		out.Moves = append(out.Moves, move(m))
 	}
 	return out
 }
@@ -99,6 +107,7 @@ func account(a ledger.Account, agents map[string]observe.Agent) *camv1.Account {
 	}
 	if agent, ok := agents[a.Name]; ok && a.Kind == ledger.KindAgent {
 		out.Cgroup = agent.Cgroup
+		out.Memory = memory(agent.Memory)
 		switch agent.State {
 		case observe.Running:
 			out.State = camv1.AgentState_AGENT_STATE_RUNNING
@@ -107,21 +116,6 @@ func account(a ledger.Account, agents map[string]observe.Agent) *camv1.Account {
 		case observe.Ended:
 			out.State = camv1.AgentState_AGENT_STATE_ENDED
 		}
-	}
-	return out
-}
-
-func usage(u ledger.Usage) *camv1.Usage {
-	out := &camv1.Usage{
-		CpuNanoseconds:  nanoseconds(u.CPU),
-		ContextSwitches: u.Switches,
-		IoReadBytes:     u.Read,
-		IoWrittenBytes:  u.Written,
-	}
-	for _, z := range slices.SortedFunc(maps.Keys(u.Energy), compareZones) {
-		out.Energy = append(out.Energy, &camv1.ZoneEnergy{
-			Zone: z.Name, Socket: socket(z), Microjoules: uint64(u.Energy[z]), Source: string(z.Source),
-		})
 	}
 	return out
 }

@@ -80,7 +80,7 @@ func accounts(prev *observe.Observation, fine []ledger.Account) []ledger.Account
 		a.Total = usage(a.Total)
 		a.Interval = ledger.Usage{}
 		if prev != nil {
-			a.Interval = since(before[a.Name], a.Total)
+			a.Interval = a.Total.Since(before[a.Name])
 			delete(before, a.Name)
 		}
 		out[i] = a
@@ -91,25 +91,10 @@ func accounts(prev *observe.Observation, fine []ledger.Account) []ledger.Account
 			continue
 		}
 		for _, gone := range before {
-			out[i].Interval = since(gone, out[i].Interval)
+			out[i].Interval = out[i].Interval.Since(gone)
 		}
 	}
 	return out
-}
-
-// since is now less before, and 0 where that would be negative.
-func since(before, now ledger.Usage) ledger.Usage {
-	d := ledger.Usage{
-		CPU:      max(now.CPU-before.CPU, 0),
-		Switches: less(now.Switches, before.Switches),
-		Read:     less(now.Read, before.Read),
-		Written:  less(now.Written, before.Written),
-		Energy:   make(map[energy.Zone]energy.Microjoules, len(now.Energy)),
-	}
-	for z, e := range now.Energy {
-		d.Energy[z] = less(e, before.Energy[z])
-	}
-	return d
 }
 
 func less[T ~uint64](a, b T) T {

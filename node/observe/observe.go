@@ -6,6 +6,7 @@ package observe
 import (
 	"time"
 
+	"github.com/cam-os/edge/ebpf/cgroupfs"
 	"github.com/cam-os/edge/ebpf/sensor"
 	"github.com/cam-os/edge/node/ledger"
 )
@@ -28,6 +29,28 @@ type Agent struct {
 	State State
 	// Cgroup is the path below the cgroup2 root, with a leading slash.
 	Cgroup string
+	// Memory is what it holds; nil where the memory controller is not enabled.
+	Memory *cgroupfs.Memory
+	// Lacking names what is not measured of this agent, with the remedy: the
+	// controllers that its cgroup has not.
+	Lacking []string
+}
+
+// Further says what is measured beside the sensor's figures.
+type Further struct {
+	// Block: I/O on disks.
+	Block bool
+	// Controllers: throttling, pressure and memory of agents.
+	Controllers bool
+	// Network: of agents.
+	Network bool
+}
+
+// Move is a task that left an account, or came to one.
+type Move struct {
+	sensor.Move
+	Time                   time.Time
+	FromAccount, ToAccount string
 }
 
 // CgroupUsage is one cgroup's part of `system` in the latest interval.
@@ -49,12 +72,15 @@ type Observation struct {
 	// Measures says which CPU and I/O figures there are; the others are 0
 	// because nobody counted.
 	Measures  sensor.Measures
+	Further   Further
 	Accounts  []ledger.Account // agents by name, then retired, system, idle, unattributed
 	Agents    map[string]Agent // by account name
 	Zones     []ledger.ZoneAccount
 	Breakdown []CgroupUsage // of system, busiest first
 	Missing   []string
 	Probes    []sensor.Probe
+	// Moves are the latest between accounts, newest last.
+	Moves []Move
 	// Self is the node's own use since it started; its energy is an estimate
 	// and contained in system.
 	Self ledger.Usage

@@ -430,7 +430,10 @@ type Observation struct {
 	// The node's own use, contained in `system`.
 	Self *Usage `protobuf:"bytes,12,opt,name=self,proto3" json:"self,omitempty"`
 	// Which figures the sensor has. One that it has not is 0 in every Usage.
-	Measured      *Measured `protobuf:"bytes,13,opt,name=measured,proto3" json:"measured,omitempty"`
+	Measured *Measured `protobuf:"bytes,13,opt,name=measured,proto3" json:"measured,omitempty"`
+	// Tasks that left an agent or came to one, newest last; the latest 64. For
+	// people; agents see none.
+	Moves         []*Move `protobuf:"bytes,14,rep,name=moves,proto3" json:"moves,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -556,6 +559,126 @@ func (x *Observation) GetMeasured() *Measured {
 	return nil
 }
 
+func (x *Observation) GetMoves() []*Move {
+	if x != nil {
+		return x.Moves
+	}
+	return nil
+}
+
+// Move is a task that changed its cgroup. What it had used stays where it was
+// used.
+type Move struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Time    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	Process int32                  `protobuf:"varint,2,opt,name=process,proto3" json:"process,omitempty"`
+	Thread  int32                  `protobuf:"varint,3,opt,name=thread,proto3" json:"thread,omitempty"`
+	Command string                 `protobuf:"bytes,4,opt,name=command,proto3" json:"command,omitempty"`
+	// Account names.
+	From string `protobuf:"bytes,5,opt,name=from,proto3" json:"from,omitempty"`
+	To   string `protobuf:"bytes,6,opt,name=to,proto3" json:"to,omitempty"`
+	// It was born there, as a child of a task in from.
+	Fork bool `protobuf:"varint,7,opt,name=fork,proto3" json:"fork,omitempty"`
+	// Who wrote cgroup.procs.
+	By            int32  `protobuf:"varint,8,opt,name=by,proto3" json:"by,omitempty"`
+	ByCommand     string `protobuf:"bytes,9,opt,name=by_command,json=byCommand,proto3" json:"by_command,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Move) Reset() {
+	*x = Move{}
+	mi := &file_cam_v1_node_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Move) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Move) ProtoMessage() {}
+
+func (x *Move) ProtoReflect() protoreflect.Message {
+	mi := &file_cam_v1_node_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Move.ProtoReflect.Descriptor instead.
+func (*Move) Descriptor() ([]byte, []int) {
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Move) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Move) GetProcess() int32 {
+	if x != nil {
+		return x.Process
+	}
+	return 0
+}
+
+func (x *Move) GetThread() int32 {
+	if x != nil {
+		return x.Thread
+	}
+	return 0
+}
+
+func (x *Move) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+func (x *Move) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Move) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Move) GetFork() bool {
+	if x != nil {
+		return x.Fork
+	}
+	return false
+}
+
+func (x *Move) GetBy() int32 {
+	if x != nil {
+		return x.By
+	}
+	return 0
+}
+
+func (x *Move) GetByCommand() string {
+	if x != nil {
+		return x.ByCommand
+	}
+	return ""
+}
+
 // Measured says what a 0 means: that nothing was used, or, where it is false,
 // that nobody counted.
 type Measured struct {
@@ -564,13 +687,26 @@ type Measured struct {
 	Agents          bool `protobuf:"varint,1,opt,name=agents,proto3" json:"agents,omitempty"`
 	ContextSwitches bool `protobuf:"varint,2,opt,name=context_switches,json=contextSwitches,proto3" json:"context_switches,omitempty"`
 	Io              bool `protobuf:"varint,3,opt,name=io,proto3" json:"io,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Usage.run_queue.
+	RunQueue bool `protobuf:"varint,4,opt,name=run_queue,json=runQueue,proto3" json:"run_queue,omitempty"`
+	// Usage.block.
+	Block bool `protobuf:"varint,5,opt,name=block,proto3" json:"block,omitempty"`
+	// Usage.throttle, pressure and Account.memory: of agents, and only where the
+	// kernel's controllers are enabled for their cgroups.
+	Controllers bool `protobuf:"varint,6,opt,name=controllers,proto3" json:"controllers,omitempty"`
+	// Usage.network: of agents.
+	Network bool `protobuf:"varint,7,opt,name=network,proto3" json:"network,omitempty"`
+	// Usage.moved_in and moved_out.
+	Moves bool `protobuf:"varint,8,opt,name=moves,proto3" json:"moves,omitempty"`
+	// Usage.cycles and instructions.
+	Cycles        bool `protobuf:"varint,9,opt,name=cycles,proto3" json:"cycles,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Measured) Reset() {
 	*x = Measured{}
-	mi := &file_cam_v1_node_proto_msgTypes[5]
+	mi := &file_cam_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +718,7 @@ func (x *Measured) String() string {
 func (*Measured) ProtoMessage() {}
 
 func (x *Measured) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[5]
+	mi := &file_cam_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +731,7 @@ func (x *Measured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Measured.ProtoReflect.Descriptor instead.
 func (*Measured) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Measured) GetAgents() bool {
@@ -619,6 +755,48 @@ func (x *Measured) GetIo() bool {
 	return false
 }
 
+func (x *Measured) GetRunQueue() bool {
+	if x != nil {
+		return x.RunQueue
+	}
+	return false
+}
+
+func (x *Measured) GetBlock() bool {
+	if x != nil {
+		return x.Block
+	}
+	return false
+}
+
+func (x *Measured) GetControllers() bool {
+	if x != nil {
+		return x.Controllers
+	}
+	return false
+}
+
+func (x *Measured) GetNetwork() bool {
+	if x != nil {
+		return x.Network
+	}
+	return false
+}
+
+func (x *Measured) GetMoves() bool {
+	if x != nil {
+		return x.Moves
+	}
+	return false
+}
+
+func (x *Measured) GetCycles() bool {
+	if x != nil {
+		return x.Cycles
+	}
+	return false
+}
+
 // Provenance says how far to trust a figure.
 type Provenance struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -631,14 +809,17 @@ type Provenance struct {
 	// Age of the reading.
 	AgeNanoseconds uint64 `protobuf:"varint,4,opt,name=age_nanoseconds,json=ageNanoseconds,proto3" json:"age_nanoseconds,omitempty"`
 	// What a reader should know beyond that.
-	Note          string `protobuf:"bytes,5,opt,name=note,proto3" json:"note,omitempty"`
+	Note string `protobuf:"bytes,5,opt,name=note,proto3" json:"note,omitempty"`
+	// By what a zone's energy is divided: cpu_time, cycles, or none where nothing
+	// says who used it.
+	Weighing      string `protobuf:"bytes,6,opt,name=weighing,proto3" json:"weighing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Provenance) Reset() {
 	*x = Provenance{}
-	mi := &file_cam_v1_node_proto_msgTypes[6]
+	mi := &file_cam_v1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -650,7 +831,7 @@ func (x *Provenance) String() string {
 func (*Provenance) ProtoMessage() {}
 
 func (x *Provenance) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[6]
+	mi := &file_cam_v1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -663,7 +844,7 @@ func (x *Provenance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Provenance.ProtoReflect.Descriptor instead.
 func (*Provenance) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Provenance) GetSource() string {
@@ -701,6 +882,13 @@ func (x *Provenance) GetNote() string {
 	return ""
 }
 
+func (x *Provenance) GetWeighing() string {
+	if x != nil {
+		return x.Weighing
+	}
+	return ""
+}
+
 type Account struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -711,14 +899,16 @@ type Account struct {
 	// Since the account was opened; never goes back, also not over restarts.
 	Total *Usage `protobuf:"bytes,5,opt,name=total,proto3" json:"total,omitempty"`
 	// During the latest interval.
-	Interval      *Usage `protobuf:"bytes,6,opt,name=interval,proto3" json:"interval,omitempty"`
+	Interval *Usage `protobuf:"bytes,6,opt,name=interval,proto3" json:"interval,omitempty"`
+	// Agents whose cgroup has the memory controller.
+	Memory        *Memory `protobuf:"bytes,7,opt,name=memory,proto3" json:"memory,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_cam_v1_node_proto_msgTypes[7]
+	mi := &file_cam_v1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +920,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[7]
+	mi := &file_cam_v1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +933,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Account) GetName() string {
@@ -788,6 +978,93 @@ func (x *Account) GetInterval() *Usage {
 	return nil
 }
 
+func (x *Account) GetMemory() *Memory {
+	if x != nil {
+		return x.Memory
+	}
+	return nil
+}
+
+// Memory is what an agent holds now.
+type Memory struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	CurrentBytes uint64                 `protobuf:"varint,1,opt,name=current_bytes,json=currentBytes,proto3" json:"current_bytes,omitempty"`
+	// Since the cgroup was made; 0 if the kernel does not say (before 5.19).
+	PeakBytes uint64 `protobuf:"varint,2,opt,name=peak_bytes,json=peakBytes,proto3" json:"peak_bytes,omitempty"`
+	// current less inactive file pages, as the kubelet has it.
+	WorkingSetBytes uint64 `protobuf:"varint,3,opt,name=working_set_bytes,json=workingSetBytes,proto3" json:"working_set_bytes,omitempty"`
+	// memory.max; 0 for none.
+	LimitBytes    uint64 `protobuf:"varint,4,opt,name=limit_bytes,json=limitBytes,proto3" json:"limit_bytes,omitempty"`
+	SwapBytes     uint64 `protobuf:"varint,5,opt,name=swap_bytes,json=swapBytes,proto3" json:"swap_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Memory) Reset() {
+	*x = Memory{}
+	mi := &file_cam_v1_node_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Memory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Memory) ProtoMessage() {}
+
+func (x *Memory) ProtoReflect() protoreflect.Message {
+	mi := &file_cam_v1_node_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Memory.ProtoReflect.Descriptor instead.
+func (*Memory) Descriptor() ([]byte, []int) {
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Memory) GetCurrentBytes() uint64 {
+	if x != nil {
+		return x.CurrentBytes
+	}
+	return 0
+}
+
+func (x *Memory) GetPeakBytes() uint64 {
+	if x != nil {
+		return x.PeakBytes
+	}
+	return 0
+}
+
+func (x *Memory) GetWorkingSetBytes() uint64 {
+	if x != nil {
+		return x.WorkingSetBytes
+	}
+	return 0
+}
+
+func (x *Memory) GetLimitBytes() uint64 {
+	if x != nil {
+		return x.LimitBytes
+	}
+	return 0
+}
+
+func (x *Memory) GetSwapBytes() uint64 {
+	if x != nil {
+		return x.SwapBytes
+	}
+	return 0
+}
+
 type Usage struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	CpuNanoseconds  uint64                 `protobuf:"varint,1,opt,name=cpu_nanoseconds,json=cpuNanoseconds,proto3" json:"cpu_nanoseconds,omitempty"`
@@ -795,13 +1072,28 @@ type Usage struct {
 	IoReadBytes     uint64                 `protobuf:"varint,3,opt,name=io_read_bytes,json=ioReadBytes,proto3" json:"io_read_bytes,omitempty"`
 	IoWrittenBytes  uint64                 `protobuf:"varint,4,opt,name=io_written_bytes,json=ioWrittenBytes,proto3" json:"io_written_bytes,omitempty"`
 	Energy          []*ZoneEnergy          `protobuf:"bytes,5,rep,name=energy,proto3" json:"energy,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How long tasks were ready to run before they ran.
+	RunQueue *Times `protobuf:"bytes,6,opt,name=run_queue,json=runQueue,proto3" json:"run_queue,omitempty"`
+	// What reached the disks, by device and operation. io_read_bytes and
+	// io_written_bytes are the account's own rate; here writes come as
+	// writeback does them, in bursts.
+	Block    []*BlockUsage `protobuf:"bytes,7,rep,name=block,proto3" json:"block,omitempty"`
+	Throttle *Throttle     `protobuf:"bytes,8,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	Pressure *Pressure     `protobuf:"bytes,9,opt,name=pressure,proto3" json:"pressure,omitempty"`
+	Memory   *MemoryEvents `protobuf:"bytes,10,opt,name=memory,proto3" json:"memory,omitempty"`
+	Network  *Network      `protobuf:"bytes,11,opt,name=network,proto3" json:"network,omitempty"`
+	// Tasks that somebody moved out of the account's cgroups, and into them.
+	MovedOut      uint64 `protobuf:"varint,12,opt,name=moved_out,json=movedOut,proto3" json:"moved_out,omitempty"`
+	MovedIn       uint64 `protobuf:"varint,13,opt,name=moved_in,json=movedIn,proto3" json:"moved_in,omitempty"`
+	Cycles        uint64 `protobuf:"varint,14,opt,name=cycles,proto3" json:"cycles,omitempty"`
+	Instructions  uint64 `protobuf:"varint,15,opt,name=instructions,proto3" json:"instructions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_cam_v1_node_proto_msgTypes[8]
+	mi := &file_cam_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +1105,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[8]
+	mi := &file_cam_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +1118,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Usage) GetCpuNanoseconds() uint64 {
@@ -864,6 +1156,506 @@ func (x *Usage) GetEnergy() []*ZoneEnergy {
 	return nil
 }
 
+func (x *Usage) GetRunQueue() *Times {
+	if x != nil {
+		return x.RunQueue
+	}
+	return nil
+}
+
+func (x *Usage) GetBlock() []*BlockUsage {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
+
+func (x *Usage) GetThrottle() *Throttle {
+	if x != nil {
+		return x.Throttle
+	}
+	return nil
+}
+
+func (x *Usage) GetPressure() *Pressure {
+	if x != nil {
+		return x.Pressure
+	}
+	return nil
+}
+
+func (x *Usage) GetMemory() *MemoryEvents {
+	if x != nil {
+		return x.Memory
+	}
+	return nil
+}
+
+func (x *Usage) GetNetwork() *Network {
+	if x != nil {
+		return x.Network
+	}
+	return nil
+}
+
+func (x *Usage) GetMovedOut() uint64 {
+	if x != nil {
+		return x.MovedOut
+	}
+	return 0
+}
+
+func (x *Usage) GetMovedIn() uint64 {
+	if x != nil {
+		return x.MovedIn
+	}
+	return 0
+}
+
+func (x *Usage) GetCycles() uint64 {
+	if x != nil {
+		return x.Cycles
+	}
+	return 0
+}
+
+func (x *Usage) GetInstructions() uint64 {
+	if x != nil {
+		return x.Instructions
+	}
+	return 0
+}
+
+// Times is a distribution: bucket 0 counts times below 1 µs, bucket i those
+// from 2^(i-1) µs to below 2^i µs, the last one (of 26) all that are longer.
+// Trailing zeros are left out.
+type Times struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Buckets        []uint64               `protobuf:"varint,1,rep,packed,name=buckets,proto3" json:"buckets,omitempty"`
+	SumNanoseconds uint64                 `protobuf:"varint,2,opt,name=sum_nanoseconds,json=sumNanoseconds,proto3" json:"sum_nanoseconds,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Times) Reset() {
+	*x = Times{}
+	mi := &file_cam_v1_node_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Times) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Times) ProtoMessage() {}
+
+func (x *Times) ProtoReflect() protoreflect.Message {
+	mi := &file_cam_v1_node_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Times.ProtoReflect.Descriptor instead.
+func (*Times) Descriptor() ([]byte, []int) {
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Times) GetBuckets() []uint64 {
+	if x != nil {
+		return x.Buckets
+	}
+	return nil
+}
+
+func (x *Times) GetSumNanoseconds() uint64 {
+	if x != nil {
+		return x.SumNanoseconds
+	}
+	return 0
+}
+
+// BlockUsage is what was done to one disk. Stacked devices (device mapper, md,
+// loop) are left out: the disks below them have the same bytes.
+type BlockUsage struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Device string                 `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	// read, write, flush, discard, other.
+	Operation  string `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
+	Bytes      uint64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Operations uint64 `protobuf:"varint,4,opt,name=operations,proto3" json:"operations,omitempty"`
+	// From when the device got the request until it was done.
+	Latency       *Times `protobuf:"bytes,5,opt,name=latency,proto3" json:"latency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlockUsage) Reset() {
+	*x = BlockUsage{}
+	mi := &file_cam_v1_node_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlockUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlockUsage) ProtoMessage() {}
+
+func (x *BlockUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_cam_v1_node_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlockUsage.ProtoReflect.Descriptor instead.
+func (*BlockUsage) Descriptor() ([]byte, []int) {
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *BlockUsage) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *BlockUsage) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *BlockUsage) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *BlockUsage) GetOperations() uint64 {
+	if x != nil {
+		return x.Operations
+	}
+	return 0
+}
+
+func (x *BlockUsage) GetLatency() *Times {
+	if x != nil {
+		return x.Latency
+	}
+	return nil
+}
+
+// Throttle is what cpu.max cost.
+type Throttle struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nanoseconds   uint64                 `protobuf:"varint,1,opt,name=nanoseconds,proto3" json:"nanoseconds,omitempty"`
+	Periods       uint64                 `protobuf:"varint,2,opt,name=periods,proto3" json:"periods,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Throttle) Reset() {
+	*x = Throttle{}
+	mi := &file_cam_v1_node_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Throttle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Throttle) ProtoMessage() {}
+
+func (x *Throttle) ProtoReflect() protoreflect.Message {
+	mi := &file_cam_v1_node_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
+func (*Throttle) Descriptor() ([]byte, []int) {
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Throttle) GetNanoseconds() uint64 {
+	if x != nil {
+		return x.Nanoseconds
+	}
+	return 0
+}
+
+func (x *Throttle) GetPeriods() uint64 {
+	if x != nil {
+		return x.Periods
+	}
+	return 0
+}
+
+// Pressure is time in which some task waited for a resource, or all did
+// (Documentation/accounting/psi.rst).
+type Pressure struct {
+	state                 protoimpl.MessageState `protogen:"open.v1"`
+	CpuSomeNanoseconds    uint64                 `protobuf:"varint,1,opt,name=cpu_some_nanoseconds,json=cpuSomeNanoseconds,proto3" json:"cpu_some_nanoseconds,omitempty"`
+	CpuFullNanoseconds    uint64                 `protobuf:"varint,2,opt,name=cpu_full_nanoseconds,json=cpuFullNanoseconds,proto3" json:"cpu_full_nanoseconds,omitempty"`
+	IoSomeNanoseconds     uint64                 `protobuf:"varint,3,opt,name=io_some_nanoseconds,json=ioSomeNanoseconds,proto3" json:"io_some_nanoseconds,omitempty"`
+	IoFullNanoseconds     uint64                 `protobuf:"varint,4,opt,name=io_full_nanoseconds,json=ioFullNanoseconds,proto3" json:"io_full_nanoseconds,omitempty"`
+	MemorySomeNanoseconds uint64                 `protobuf:"varint,5,opt,name=memory_some_nanoseconds,json=memorySomeNanoseconds,proto3" json:"memory_some_nanoseconds,omitempty"`
+	MemoryFullNanoseconds uint64                 `protobuf:"varint,6,opt,name=memory_full_nanoseconds,json=memoryFullNanoseconds,proto3" json:"memory_full_nanoseconds,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
+}
+
+func (x *Pressure) Reset() {
+	*x = Pressure{}
+	mi := &file_cam_v1_node_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pressure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pressure) ProtoMessage() {}
+
+func (x *Pressure) ProtoReflect() protoreflect.Message {
+	mi := &file_cam_v1_node_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pressure.ProtoReflect.Descriptor instead.
+func (*Pressure) Descriptor() ([]byte, []int) {
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Pressure) GetCpuSomeNanoseconds() uint64 {
+	if x != nil {
+		return x.CpuSomeNanoseconds
+	}
+	return 0
+}
+
+func (x *Pressure) GetCpuFullNanoseconds() uint64 {
+	if x != nil {
+		return x.CpuFullNanoseconds
+	}
+	return 0
+}
+
+func (x *Pressure) GetIoSomeNanoseconds() uint64 {
+	if x != nil {
+		return x.IoSomeNanoseconds
+	}
+	return 0
+}
+
+func (x *Pressure) GetIoFullNanoseconds() uint64 {
+	if x != nil {
+		return x.IoFullNanoseconds
+	}
+	return 0
+}
+
+func (x *Pressure) GetMemorySomeNanoseconds() uint64 {
+	if x != nil {
+		return x.MemorySomeNanoseconds
+	}
+	return 0
+}
+
+func (x *Pressure) GetMemoryFullNanoseconds() uint64 {
+	if x != nil {
+		return x.MemoryFullNanoseconds
+	}
+	return 0
+}
+
+// MemoryEvents is from memory.stat and memory.events.
+type MemoryEvents struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	ReclaimedBytes uint64                 `protobuf:"varint,1,opt,name=reclaimed_bytes,json=reclaimedBytes,proto3" json:"reclaimed_bytes,omitempty"`
+	RefaultedPages uint64                 `protobuf:"varint,2,opt,name=refaulted_pages,json=refaultedPages,proto3" json:"refaulted_pages,omitempty"`
+	High           uint64                 `protobuf:"varint,3,opt,name=high,proto3" json:"high,omitempty"`
+	Max            uint64                 `protobuf:"varint,4,opt,name=max,proto3" json:"max,omitempty"`
+	OomKills       uint64                 `protobuf:"varint,5,opt,name=oom_kills,json=oomKills,proto3" json:"oom_kills,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *MemoryEvents) Reset() {
+	*x = MemoryEvents{}
+	mi := &file_cam_v1_node_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemoryEvents) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemoryEvents) ProtoMessage() {}
+
+func (x *MemoryEvents) ProtoReflect() protoreflect.Message {
+	mi := &file_cam_v1_node_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemoryEvents.ProtoReflect.Descriptor instead.
+func (*MemoryEvents) Descriptor() ([]byte, []int) {
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *MemoryEvents) GetReclaimedBytes() uint64 {
+	if x != nil {
+		return x.ReclaimedBytes
+	}
+	return 0
+}
+
+func (x *MemoryEvents) GetRefaultedPages() uint64 {
+	if x != nil {
+		return x.RefaultedPages
+	}
+	return 0
+}
+
+func (x *MemoryEvents) GetHigh() uint64 {
+	if x != nil {
+		return x.High
+	}
+	return 0
+}
+
+func (x *MemoryEvents) GetMax() uint64 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+func (x *MemoryEvents) GetOomKills() uint64 {
+	if x != nil {
+		return x.OomKills
+	}
+	return 0
+}
+
+// Network is of the sockets that the agent made; bytes are those of IP packets,
+// loopback too.
+type Network struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	ReceivedBytes   uint64                 `protobuf:"varint,1,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
+	ReceivedPackets uint64                 `protobuf:"varint,2,opt,name=received_packets,json=receivedPackets,proto3" json:"received_packets,omitempty"`
+	SentBytes       uint64                 `protobuf:"varint,3,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
+	SentPackets     uint64                 `protobuf:"varint,4,opt,name=sent_packets,json=sentPackets,proto3" json:"sent_packets,omitempty"`
+	// Outgoing TCP connections that were answered with a reset.
+	RefusedConnections uint64 `protobuf:"varint,5,opt,name=refused_connections,json=refusedConnections,proto3" json:"refused_connections,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *Network) Reset() {
+	*x = Network{}
+	mi := &file_cam_v1_node_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Network) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Network) ProtoMessage() {}
+
+func (x *Network) ProtoReflect() protoreflect.Message {
+	mi := &file_cam_v1_node_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Network.ProtoReflect.Descriptor instead.
+func (*Network) Descriptor() ([]byte, []int) {
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Network) GetReceivedBytes() uint64 {
+	if x != nil {
+		return x.ReceivedBytes
+	}
+	return 0
+}
+
+func (x *Network) GetReceivedPackets() uint64 {
+	if x != nil {
+		return x.ReceivedPackets
+	}
+	return 0
+}
+
+func (x *Network) GetSentBytes() uint64 {
+	if x != nil {
+		return x.SentBytes
+	}
+	return 0
+}
+
+func (x *Network) GetSentPackets() uint64 {
+	if x != nil {
+		return x.SentPackets
+	}
+	return 0
+}
+
+func (x *Network) GetRefusedConnections() uint64 {
+	if x != nil {
+		return x.RefusedConnections
+	}
+	return 0
+}
+
 // ZoneEnergy is energy within one zone. Zones overlap (core lies within
 // package, all within psys): never sum over zone names.
 type ZoneEnergy struct {
@@ -881,7 +1673,7 @@ type ZoneEnergy struct {
 
 func (x *ZoneEnergy) Reset() {
 	*x = ZoneEnergy{}
-	mi := &file_cam_v1_node_proto_msgTypes[9]
+	mi := &file_cam_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1685,7 @@ func (x *ZoneEnergy) String() string {
 func (*ZoneEnergy) ProtoMessage() {}
 
 func (x *ZoneEnergy) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[9]
+	mi := &file_cam_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1698,7 @@ func (x *ZoneEnergy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ZoneEnergy.ProtoReflect.Descriptor instead.
 func (*ZoneEnergy) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ZoneEnergy) GetZone() string {
@@ -965,7 +1757,7 @@ type Zone struct {
 
 func (x *Zone) Reset() {
 	*x = Zone{}
-	mi := &file_cam_v1_node_proto_msgTypes[10]
+	mi := &file_cam_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1769,7 @@ func (x *Zone) String() string {
 func (*Zone) ProtoMessage() {}
 
 func (x *Zone) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[10]
+	mi := &file_cam_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1782,7 @@ func (x *Zone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Zone.ProtoReflect.Descriptor instead.
 func (*Zone) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Zone) GetZone() string {
@@ -1101,7 +1893,7 @@ type CgroupUsage struct {
 
 func (x *CgroupUsage) Reset() {
 	*x = CgroupUsage{}
-	mi := &file_cam_v1_node_proto_msgTypes[11]
+	mi := &file_cam_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1905,7 @@ func (x *CgroupUsage) String() string {
 func (*CgroupUsage) ProtoMessage() {}
 
 func (x *CgroupUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[11]
+	mi := &file_cam_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1918,7 @@ func (x *CgroupUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CgroupUsage.ProtoReflect.Descriptor instead.
 func (*CgroupUsage) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CgroupUsage) GetCgroup() string {
@@ -1155,7 +1947,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_cam_v1_node_proto_msgTypes[12]
+	mi := &file_cam_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1959,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[12]
+	mi := &file_cam_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1972,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Probe) GetName() string {
@@ -1214,7 +2006,7 @@ type StartAgentRequest struct {
 
 func (x *StartAgentRequest) Reset() {
 	*x = StartAgentRequest{}
-	mi := &file_cam_v1_node_proto_msgTypes[13]
+	mi := &file_cam_v1_node_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +2018,7 @@ func (x *StartAgentRequest) String() string {
 func (*StartAgentRequest) ProtoMessage() {}
 
 func (x *StartAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[13]
+	mi := &file_cam_v1_node_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +2031,7 @@ func (x *StartAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartAgentRequest.ProtoReflect.Descriptor instead.
 func (*StartAgentRequest) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StartAgentRequest) GetName() string {
@@ -1259,7 +2051,7 @@ type StartAgentResponse struct {
 
 func (x *StartAgentResponse) Reset() {
 	*x = StartAgentResponse{}
-	mi := &file_cam_v1_node_proto_msgTypes[14]
+	mi := &file_cam_v1_node_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +2063,7 @@ func (x *StartAgentResponse) String() string {
 func (*StartAgentResponse) ProtoMessage() {}
 
 func (x *StartAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[14]
+	mi := &file_cam_v1_node_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +2076,7 @@ func (x *StartAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartAgentResponse.ProtoReflect.Descriptor instead.
 func (*StartAgentResponse) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StartAgentResponse) GetCgroup() string {
@@ -1308,7 +2100,7 @@ type SeriesRequest struct {
 
 func (x *SeriesRequest) Reset() {
 	*x = SeriesRequest{}
-	mi := &file_cam_v1_node_proto_msgTypes[15]
+	mi := &file_cam_v1_node_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1320,7 +2112,7 @@ func (x *SeriesRequest) String() string {
 func (*SeriesRequest) ProtoMessage() {}
 
 func (x *SeriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[15]
+	mi := &file_cam_v1_node_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1333,7 +2125,7 @@ func (x *SeriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeriesRequest.ProtoReflect.Descriptor instead.
 func (*SeriesRequest) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SeriesRequest) GetSince() *durationpb.Duration {
@@ -1368,7 +2160,7 @@ type SeriesResponse struct {
 
 func (x *SeriesResponse) Reset() {
 	*x = SeriesResponse{}
-	mi := &file_cam_v1_node_proto_msgTypes[16]
+	mi := &file_cam_v1_node_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1380,7 +2172,7 @@ func (x *SeriesResponse) String() string {
 func (*SeriesResponse) ProtoMessage() {}
 
 func (x *SeriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[16]
+	mi := &file_cam_v1_node_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1393,7 +2185,7 @@ func (x *SeriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeriesResponse.ProtoReflect.Descriptor instead.
 func (*SeriesResponse) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SeriesResponse) GetPoints() []*SeriesPoint {
@@ -1422,7 +2214,7 @@ type SeriesPoint struct {
 
 func (x *SeriesPoint) Reset() {
 	*x = SeriesPoint{}
-	mi := &file_cam_v1_node_proto_msgTypes[17]
+	mi := &file_cam_v1_node_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1434,7 +2226,7 @@ func (x *SeriesPoint) String() string {
 func (*SeriesPoint) ProtoMessage() {}
 
 func (x *SeriesPoint) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[17]
+	mi := &file_cam_v1_node_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1447,7 +2239,7 @@ func (x *SeriesPoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeriesPoint.ProtoReflect.Descriptor instead.
 func (*SeriesPoint) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SeriesPoint) GetStart() *timestamppb.Timestamp {
@@ -1481,7 +2273,7 @@ type SeriesValue struct {
 
 func (x *SeriesValue) Reset() {
 	*x = SeriesValue{}
-	mi := &file_cam_v1_node_proto_msgTypes[18]
+	mi := &file_cam_v1_node_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1493,7 +2285,7 @@ func (x *SeriesValue) String() string {
 func (*SeriesValue) ProtoMessage() {}
 
 func (x *SeriesValue) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[18]
+	mi := &file_cam_v1_node_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1506,7 +2298,7 @@ func (x *SeriesValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeriesValue.ProtoReflect.Descriptor instead.
 func (*SeriesValue) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SeriesValue) GetAccount() string {
@@ -1531,7 +2323,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_cam_v1_node_proto_msgTypes[19]
+	mi := &file_cam_v1_node_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +2335,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[19]
+	mi := &file_cam_v1_node_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,7 +2348,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{27}
 }
 
 type StatusResponse struct {
@@ -1570,7 +2362,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_cam_v1_node_proto_msgTypes[20]
+	mi := &file_cam_v1_node_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +2374,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[20]
+	mi := &file_cam_v1_node_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +2387,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{20}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -1633,7 +2425,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_cam_v1_node_proto_msgTypes[21]
+	mi := &file_cam_v1_node_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1645,7 +2437,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_cam_v1_node_proto_msgTypes[21]
+	mi := &file_cam_v1_node_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1658,7 +2450,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_cam_v1_node_proto_rawDescGZIP(), []int{21}
+	return file_cam_v1_node_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Finding) GetName() string {
@@ -1704,7 +2496,7 @@ const file_cam_v1_node_proto_rawDesc = "" +
 	"\tbreakdown\x18\x02 \x01(\bR\tbreakdown\x125\n" +
 	"\binterval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\binterval\"N\n" +
 	"\x15ObserveStreamResponse\x125\n" +
-	"\vobservation\x18\x01 \x01(\v2\x13.cam.v1.ObservationR\vobservation\"\x99\x04\n" +
+	"\vobservation\x18\x01 \x01(\v2\x13.cam.v1.ObservationR\vobservation\"\xbd\x04\n" +
 	"\vObservation\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x121\n" +
 	"\x14boottime_nanoseconds\x18\x02 \x01(\x04R\x13boottimeNanoseconds\x121\n" +
@@ -1719,31 +2511,106 @@ const file_cam_v1_node_proto_rawDesc = "" +
 	" \x01(\bR\x06coarse\x12%\n" +
 	"\x06probes\x18\v \x03(\v2\r.cam.v1.ProbeR\x06probes\x12!\n" +
 	"\x04self\x18\f \x01(\v2\r.cam.v1.UsageR\x04self\x12,\n" +
-	"\bmeasured\x18\r \x01(\v2\x10.cam.v1.MeasuredR\bmeasured\"]\n" +
+	"\bmeasured\x18\r \x01(\v2\x10.cam.v1.MeasuredR\bmeasured\x12\"\n" +
+	"\x05moves\x18\x0e \x03(\v2\f.cam.v1.MoveR\x05moves\"\xe9\x01\n" +
+	"\x04Move\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
+	"\aprocess\x18\x02 \x01(\x05R\aprocess\x12\x16\n" +
+	"\x06thread\x18\x03 \x01(\x05R\x06thread\x12\x18\n" +
+	"\acommand\x18\x04 \x01(\tR\acommand\x12\x12\n" +
+	"\x04from\x18\x05 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x06 \x01(\tR\x02to\x12\x12\n" +
+	"\x04fork\x18\a \x01(\bR\x04fork\x12\x0e\n" +
+	"\x02by\x18\b \x01(\x05R\x02by\x12\x1d\n" +
+	"\n" +
+	"by_command\x18\t \x01(\tR\tbyCommand\"\xfa\x01\n" +
 	"\bMeasured\x12\x16\n" +
 	"\x06agents\x18\x01 \x01(\bR\x06agents\x12)\n" +
 	"\x10context_switches\x18\x02 \x01(\bR\x0fcontextSwitches\x12\x0e\n" +
-	"\x02io\x18\x03 \x01(\bR\x02io\"\xa2\x01\n" +
+	"\x02io\x18\x03 \x01(\bR\x02io\x12\x1b\n" +
+	"\trun_queue\x18\x04 \x01(\bR\brunQueue\x12\x14\n" +
+	"\x05block\x18\x05 \x01(\bR\x05block\x12 \n" +
+	"\vcontrollers\x18\x06 \x01(\bR\vcontrollers\x12\x18\n" +
+	"\anetwork\x18\a \x01(\bR\anetwork\x12\x14\n" +
+	"\x05moves\x18\b \x01(\bR\x05moves\x12\x16\n" +
+	"\x06cycles\x18\t \x01(\bR\x06cycles\"\xbe\x01\n" +
 	"\n" +
 	"Provenance\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x18\n" +
 	"\aquality\x18\x02 \x01(\tR\aquality\x12%\n" +
 	"\x0erelative_error\x18\x03 \x01(\x01R\rrelativeError\x12'\n" +
 	"\x0fage_nanoseconds\x18\x04 \x01(\x04R\x0eageNanoseconds\x12\x12\n" +
-	"\x04note\x18\x05 \x01(\tR\x04note\"\xd8\x01\n" +
+	"\x04note\x18\x05 \x01(\tR\x04note\x12\x1a\n" +
+	"\bweighing\x18\x06 \x01(\tR\bweighing\"\x80\x02\n" +
 	"\aAccount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x13.cam.v1.AccountKindR\x04kind\x12(\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x12.cam.v1.AgentStateR\x05state\x12\x16\n" +
 	"\x06cgroup\x18\x04 \x01(\tR\x06cgroup\x12#\n" +
 	"\x05total\x18\x05 \x01(\v2\r.cam.v1.UsageR\x05total\x12)\n" +
-	"\binterval\x18\x06 \x01(\v2\r.cam.v1.UsageR\binterval\"\xd5\x01\n" +
+	"\binterval\x18\x06 \x01(\v2\r.cam.v1.UsageR\binterval\x12&\n" +
+	"\x06memory\x18\a \x01(\v2\x0e.cam.v1.MemoryR\x06memory\"\xb8\x01\n" +
+	"\x06Memory\x12#\n" +
+	"\rcurrent_bytes\x18\x01 \x01(\x04R\fcurrentBytes\x12\x1d\n" +
+	"\n" +
+	"peak_bytes\x18\x02 \x01(\x04R\tpeakBytes\x12*\n" +
+	"\x11working_set_bytes\x18\x03 \x01(\x04R\x0fworkingSetBytes\x12\x1f\n" +
+	"\vlimit_bytes\x18\x04 \x01(\x04R\n" +
+	"limitBytes\x12\x1d\n" +
+	"\n" +
+	"swap_bytes\x18\x05 \x01(\x04R\tswapBytes\"\xd4\x04\n" +
 	"\x05Usage\x12'\n" +
 	"\x0fcpu_nanoseconds\x18\x01 \x01(\x04R\x0ecpuNanoseconds\x12)\n" +
 	"\x10context_switches\x18\x02 \x01(\x04R\x0fcontextSwitches\x12\"\n" +
 	"\rio_read_bytes\x18\x03 \x01(\x04R\vioReadBytes\x12(\n" +
 	"\x10io_written_bytes\x18\x04 \x01(\x04R\x0eioWrittenBytes\x12*\n" +
-	"\x06energy\x18\x05 \x03(\v2\x12.cam.v1.ZoneEnergyR\x06energy\"r\n" +
+	"\x06energy\x18\x05 \x03(\v2\x12.cam.v1.ZoneEnergyR\x06energy\x12*\n" +
+	"\trun_queue\x18\x06 \x01(\v2\r.cam.v1.TimesR\brunQueue\x12(\n" +
+	"\x05block\x18\a \x03(\v2\x12.cam.v1.BlockUsageR\x05block\x12,\n" +
+	"\bthrottle\x18\b \x01(\v2\x10.cam.v1.ThrottleR\bthrottle\x12,\n" +
+	"\bpressure\x18\t \x01(\v2\x10.cam.v1.PressureR\bpressure\x12,\n" +
+	"\x06memory\x18\n" +
+	" \x01(\v2\x14.cam.v1.MemoryEventsR\x06memory\x12)\n" +
+	"\anetwork\x18\v \x01(\v2\x0f.cam.v1.NetworkR\anetwork\x12\x1b\n" +
+	"\tmoved_out\x18\f \x01(\x04R\bmovedOut\x12\x19\n" +
+	"\bmoved_in\x18\r \x01(\x04R\amovedIn\x12\x16\n" +
+	"\x06cycles\x18\x0e \x01(\x04R\x06cycles\x12\"\n" +
+	"\finstructions\x18\x0f \x01(\x04R\finstructions\"J\n" +
+	"\x05Times\x12\x18\n" +
+	"\abuckets\x18\x01 \x03(\x04R\abuckets\x12'\n" +
+	"\x0fsum_nanoseconds\x18\x02 \x01(\x04R\x0esumNanoseconds\"\xa1\x01\n" +
+	"\n" +
+	"BlockUsage\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\tR\x06device\x12\x1c\n" +
+	"\toperation\x18\x02 \x01(\tR\toperation\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x1e\n" +
+	"\n" +
+	"operations\x18\x04 \x01(\x04R\n" +
+	"operations\x12'\n" +
+	"\alatency\x18\x05 \x01(\v2\r.cam.v1.TimesR\alatency\"F\n" +
+	"\bThrottle\x12 \n" +
+	"\vnanoseconds\x18\x01 \x01(\x04R\vnanoseconds\x12\x18\n" +
+	"\aperiods\x18\x02 \x01(\x04R\aperiods\"\xbe\x02\n" +
+	"\bPressure\x120\n" +
+	"\x14cpu_some_nanoseconds\x18\x01 \x01(\x04R\x12cpuSomeNanoseconds\x120\n" +
+	"\x14cpu_full_nanoseconds\x18\x02 \x01(\x04R\x12cpuFullNanoseconds\x12.\n" +
+	"\x13io_some_nanoseconds\x18\x03 \x01(\x04R\x11ioSomeNanoseconds\x12.\n" +
+	"\x13io_full_nanoseconds\x18\x04 \x01(\x04R\x11ioFullNanoseconds\x126\n" +
+	"\x17memory_some_nanoseconds\x18\x05 \x01(\x04R\x15memorySomeNanoseconds\x126\n" +
+	"\x17memory_full_nanoseconds\x18\x06 \x01(\x04R\x15memoryFullNanoseconds\"\xa3\x01\n" +
+	"\fMemoryEvents\x12'\n" +
+	"\x0freclaimed_bytes\x18\x01 \x01(\x04R\x0ereclaimedBytes\x12'\n" +
+	"\x0frefaulted_pages\x18\x02 \x01(\x04R\x0erefaultedPages\x12\x12\n" +
+	"\x04high\x18\x03 \x01(\x04R\x04high\x12\x10\n" +
+	"\x03max\x18\x04 \x01(\x04R\x03max\x12\x1b\n" +
+	"\toom_kills\x18\x05 \x01(\x04R\boomKills\"\xce\x01\n" +
+	"\aNetwork\x12%\n" +
+	"\x0ereceived_bytes\x18\x01 \x01(\x04R\rreceivedBytes\x12)\n" +
+	"\x10received_packets\x18\x02 \x01(\x04R\x0freceivedPackets\x12\x1d\n" +
+	"\n" +
+	"sent_bytes\x18\x03 \x01(\x04R\tsentBytes\x12!\n" +
+	"\fsent_packets\x18\x04 \x01(\x04R\vsentPackets\x12/\n" +
+	"\x13refused_connections\x18\x05 \x01(\x04R\x12refusedConnections\"r\n" +
 	"\n" +
 	"ZoneEnergy\x12\x12\n" +
 	"\x04zone\x18\x01 \x01(\tR\x04zone\x12\x16\n" +
@@ -1847,7 +2714,7 @@ func file_cam_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_cam_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_cam_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_cam_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_cam_v1_node_proto_goTypes = []any{
 	(AccountKind)(0),              // 0: cam.v1.AccountKind
 	(AgentState)(0),               // 1: cam.v1.AgentState
@@ -1857,70 +2724,88 @@ var file_cam_v1_node_proto_goTypes = []any{
 	(*ObserveStreamRequest)(nil),  // 5: cam.v1.ObserveStreamRequest
 	(*ObserveStreamResponse)(nil), // 6: cam.v1.ObserveStreamResponse
 	(*Observation)(nil),           // 7: cam.v1.Observation
-	(*Measured)(nil),              // 8: cam.v1.Measured
-	(*Provenance)(nil),            // 9: cam.v1.Provenance
-	(*Account)(nil),               // 10: cam.v1.Account
-	(*Usage)(nil),                 // 11: cam.v1.Usage
-	(*ZoneEnergy)(nil),            // 12: cam.v1.ZoneEnergy
-	(*Zone)(nil),                  // 13: cam.v1.Zone
-	(*CgroupUsage)(nil),           // 14: cam.v1.CgroupUsage
-	(*Probe)(nil),                 // 15: cam.v1.Probe
-	(*StartAgentRequest)(nil),     // 16: cam.v1.StartAgentRequest
-	(*StartAgentResponse)(nil),    // 17: cam.v1.StartAgentResponse
-	(*SeriesRequest)(nil),         // 18: cam.v1.SeriesRequest
-	(*SeriesResponse)(nil),        // 19: cam.v1.SeriesResponse
-	(*SeriesPoint)(nil),           // 20: cam.v1.SeriesPoint
-	(*SeriesValue)(nil),           // 21: cam.v1.SeriesValue
-	(*StatusRequest)(nil),         // 22: cam.v1.StatusRequest
-	(*StatusResponse)(nil),        // 23: cam.v1.StatusResponse
-	(*Finding)(nil),               // 24: cam.v1.Finding
-	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*Move)(nil),                  // 8: cam.v1.Move
+	(*Measured)(nil),              // 9: cam.v1.Measured
+	(*Provenance)(nil),            // 10: cam.v1.Provenance
+	(*Account)(nil),               // 11: cam.v1.Account
+	(*Memory)(nil),                // 12: cam.v1.Memory
+	(*Usage)(nil),                 // 13: cam.v1.Usage
+	(*Times)(nil),                 // 14: cam.v1.Times
+	(*BlockUsage)(nil),            // 15: cam.v1.BlockUsage
+	(*Throttle)(nil),              // 16: cam.v1.Throttle
+	(*Pressure)(nil),              // 17: cam.v1.Pressure
+	(*MemoryEvents)(nil),          // 18: cam.v1.MemoryEvents
+	(*Network)(nil),               // 19: cam.v1.Network
+	(*ZoneEnergy)(nil),            // 20: cam.v1.ZoneEnergy
+	(*Zone)(nil),                  // 21: cam.v1.Zone
+	(*CgroupUsage)(nil),           // 22: cam.v1.CgroupUsage
+	(*Probe)(nil),                 // 23: cam.v1.Probe
+	(*StartAgentRequest)(nil),     // 24: cam.v1.StartAgentRequest
+	(*StartAgentResponse)(nil),    // 25: cam.v1.StartAgentResponse
+	(*SeriesRequest)(nil),         // 26: cam.v1.SeriesRequest
+	(*SeriesResponse)(nil),        // 27: cam.v1.SeriesResponse
+	(*SeriesPoint)(nil),           // 28: cam.v1.SeriesPoint
+	(*SeriesValue)(nil),           // 29: cam.v1.SeriesValue
+	(*StatusRequest)(nil),         // 30: cam.v1.StatusRequest
+	(*StatusResponse)(nil),        // 31: cam.v1.StatusResponse
+	(*Finding)(nil),               // 32: cam.v1.Finding
+	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
 }
 var file_cam_v1_node_proto_depIdxs = []int32{
 	7,  // 0: cam.v1.ObserveResponse.observation:type_name -> cam.v1.Observation
-	25, // 1: cam.v1.ObserveStreamRequest.interval:type_name -> google.protobuf.Duration
+	33, // 1: cam.v1.ObserveStreamRequest.interval:type_name -> google.protobuf.Duration
 	7,  // 2: cam.v1.ObserveStreamResponse.observation:type_name -> cam.v1.Observation
-	26, // 3: cam.v1.Observation.time:type_name -> google.protobuf.Timestamp
-	9,  // 4: cam.v1.Observation.sensor:type_name -> cam.v1.Provenance
-	10, // 5: cam.v1.Observation.accounts:type_name -> cam.v1.Account
-	13, // 6: cam.v1.Observation.zones:type_name -> cam.v1.Zone
-	14, // 7: cam.v1.Observation.breakdown:type_name -> cam.v1.CgroupUsage
-	15, // 8: cam.v1.Observation.probes:type_name -> cam.v1.Probe
-	11, // 9: cam.v1.Observation.self:type_name -> cam.v1.Usage
-	8,  // 10: cam.v1.Observation.measured:type_name -> cam.v1.Measured
-	0,  // 11: cam.v1.Account.kind:type_name -> cam.v1.AccountKind
-	1,  // 12: cam.v1.Account.state:type_name -> cam.v1.AgentState
-	11, // 13: cam.v1.Account.total:type_name -> cam.v1.Usage
-	11, // 14: cam.v1.Account.interval:type_name -> cam.v1.Usage
-	12, // 15: cam.v1.Usage.energy:type_name -> cam.v1.ZoneEnergy
-	9,  // 16: cam.v1.Zone.provenance:type_name -> cam.v1.Provenance
-	11, // 17: cam.v1.CgroupUsage.interval:type_name -> cam.v1.Usage
-	25, // 18: cam.v1.SeriesRequest.since:type_name -> google.protobuf.Duration
-	25, // 19: cam.v1.SeriesRequest.step:type_name -> google.protobuf.Duration
-	20, // 20: cam.v1.SeriesResponse.points:type_name -> cam.v1.SeriesPoint
-	25, // 21: cam.v1.SeriesResponse.resolution:type_name -> google.protobuf.Duration
-	26, // 22: cam.v1.SeriesPoint.start:type_name -> google.protobuf.Timestamp
-	21, // 23: cam.v1.SeriesPoint.values:type_name -> cam.v1.SeriesValue
-	11, // 24: cam.v1.SeriesValue.usage:type_name -> cam.v1.Usage
-	26, // 25: cam.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	24, // 26: cam.v1.StatusResponse.findings:type_name -> cam.v1.Finding
-	2,  // 27: cam.v1.Finding.level:type_name -> cam.v1.FindingLevel
-	3,  // 28: cam.v1.NodeService.Observe:input_type -> cam.v1.ObserveRequest
-	5,  // 29: cam.v1.NodeService.ObserveStream:input_type -> cam.v1.ObserveStreamRequest
-	16, // 30: cam.v1.OperatorService.StartAgent:input_type -> cam.v1.StartAgentRequest
-	18, // 31: cam.v1.OperatorService.Series:input_type -> cam.v1.SeriesRequest
-	22, // 32: cam.v1.OperatorService.Status:input_type -> cam.v1.StatusRequest
-	4,  // 33: cam.v1.NodeService.Observe:output_type -> cam.v1.ObserveResponse
-	6,  // 34: cam.v1.NodeService.ObserveStream:output_type -> cam.v1.ObserveStreamResponse
-	17, // 35: cam.v1.OperatorService.StartAgent:output_type -> cam.v1.StartAgentResponse
-	19, // 36: cam.v1.OperatorService.Series:output_type -> cam.v1.SeriesResponse
-	23, // 37: cam.v1.OperatorService.Status:output_type -> cam.v1.StatusResponse
-	33, // [33:38] is the sub-list for method output_type
-	28, // [28:33] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	34, // 3: cam.v1.Observation.time:type_name -> google.protobuf.Timestamp
+	10, // 4: cam.v1.Observation.sensor:type_name -> cam.v1.Provenance
+	11, // 5: cam.v1.Observation.accounts:type_name -> cam.v1.Account
+	21, // 6: cam.v1.Observation.zones:type_name -> cam.v1.Zone
+	22, // 7: cam.v1.Observation.breakdown:type_name -> cam.v1.CgroupUsage
+	23, // 8: cam.v1.Observation.probes:type_name -> cam.v1.Probe
+	13, // 9: cam.v1.Observation.self:type_name -> cam.v1.Usage
+	9,  // 10: cam.v1.Observation.measured:type_name -> cam.v1.Measured
+	8,  // 11: cam.v1.Observation.moves:type_name -> cam.v1.Move
+	34, // 12: cam.v1.Move.time:type_name -> google.protobuf.Timestamp
+	0,  // 13: cam.v1.Account.kind:type_name -> cam.v1.AccountKind
+	1,  // 14: cam.v1.Account.state:type_name -> cam.v1.AgentState
+	13, // 15: cam.v1.Account.total:type_name -> cam.v1.Usage
+	13, // 16: cam.v1.Account.interval:type_name -> cam.v1.Usage
+	12, // 17: cam.v1.Account.memory:type_name -> cam.v1.Memory
+	20, // 18: cam.v1.Usage.energy:type_name -> cam.v1.ZoneEnergy
+	14, // 19: cam.v1.Usage.run_queue:type_name -> cam.v1.Times
+	15, // 20: cam.v1.Usage.block:type_name -> cam.v1.BlockUsage
+	16, // 21: cam.v1.Usage.throttle:type_name -> cam.v1.Throttle
+	17, // 22: cam.v1.Usage.pressure:type_name -> cam.v1.Pressure
+	18, // 23: cam.v1.Usage.memory:type_name -> cam.v1.MemoryEvents
+	19, // 24: cam.v1.Usage.network:type_name -> cam.v1.Network
+	14, // 25: cam.v1.BlockUsage.latency:type_name -> cam.v1.Times
+	10, // 26: cam.v1.Zone.provenance:type_name -> cam.v1.Provenance
+	13, // 27: cam.v1.CgroupUsage.interval:type_name -> cam.v1.Usage
+	33, // 28: cam.v1.SeriesRequest.since:type_name -> google.protobuf.Duration
+	33, // 29: cam.v1.SeriesRequest.step:type_name -> google.protobuf.Duration
+	28, // 30: cam.v1.SeriesResponse.points:type_name -> cam.v1.SeriesPoint
+	33, // 31: cam.v1.SeriesResponse.resolution:type_name -> google.protobuf.Duration
+	34, // 32: cam.v1.SeriesPoint.start:type_name -> google.protobuf.Timestamp
+	29, // 33: cam.v1.SeriesPoint.values:type_name -> cam.v1.SeriesValue
+	13, // 34: cam.v1.SeriesValue.usage:type_name -> cam.v1.Usage
+	34, // 35: cam.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	32, // 36: cam.v1.StatusResponse.findings:type_name -> cam.v1.Finding
+	2,  // 37: cam.v1.Finding.level:type_name -> cam.v1.FindingLevel
+	3,  // 38: cam.v1.NodeService.Observe:input_type -> cam.v1.ObserveRequest
+	5,  // 39: cam.v1.NodeService.ObserveStream:input_type -> cam.v1.ObserveStreamRequest
+	24, // 40: cam.v1.OperatorService.StartAgent:input_type -> cam.v1.StartAgentRequest
+	26, // 41: cam.v1.OperatorService.Series:input_type -> cam.v1.SeriesRequest
+	30, // 42: cam.v1.OperatorService.Status:input_type -> cam.v1.StatusRequest
+	4,  // 43: cam.v1.NodeService.Observe:output_type -> cam.v1.ObserveResponse
+	6,  // 44: cam.v1.NodeService.ObserveStream:output_type -> cam.v1.ObserveStreamResponse
+	25, // 45: cam.v1.OperatorService.StartAgent:output_type -> cam.v1.StartAgentResponse
+	27, // 46: cam.v1.OperatorService.Series:output_type -> cam.v1.SeriesResponse
+	31, // 47: cam.v1.OperatorService.Status:output_type -> cam.v1.StatusResponse
+	43, // [43:48] is the sub-list for method output_type
+	38, // [38:43] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_cam_v1_node_proto_init() }
@@ -1934,7 +2819,7 @@ func file_cam_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cam_v1_node_proto_rawDesc), len(file_cam_v1_node_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   22,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
