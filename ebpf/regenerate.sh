@@ -6,7 +6,7 @@
 # Debian 12 has them (packages clang, llvm, libbpf-dev).
 set -eu
 cd "$(dirname "$0")/.."
-packages="sensor probecost"
+packages="sensor probecost network"
 
 version=$(clang --version 2>/dev/null | sed -n 's/.*clang version \([0-9]*\).*/\1/p')
 if [ "$version" != 14 ] || [ ! -e /usr/include/bpf/bpf_helpers.h ]; then
