@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/cam-os/edge/ebpf/cgroup"
+	"github.com/cam-os/edge/node/container"
 	"github.com/cam-os/edge/node/ledger"
 	"github.com/cam-os/edge/node/observe"
 )
@@ -42,6 +43,7 @@ type Registry struct {
 	tick    uint64
 	links   uint64 // of the slice, when it was listed
 	clash   error  // what was found then
+	discovery
 }
 
 // owned is an id's agent. It is kept for some ticks after the cgroup is gone:
@@ -54,19 +56,9 @@ type owned struct {
 // remembered is for how many ticks the id of a cgroup that is gone is known.
 const remembered = 16
 
-type entry struct {
-	observe.Agent
-	known bool // from the configuration
-	id    cgroup.ID
-	// follower looks at the cgroup that has the path followed.
-	follower *cgroup.Follower
-	followed string
-	// seen is the tick when it last had processes.
-	seen uint64
-}
-
 // Open makes a registry. Agents of earlier runs (by name) are listed as ended
-// until their cgroup is found again.
+// until their cgroup is found again; those of the configuration that were never
+// seen are absent.
 func Open(cfg Config, h *cgroup.Hierarchy, l Launcher, earlier []observe.Agent) (*Registry, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -78,6 +70,7 @@ func Open(cfg Config, h *cgroup.Hierarchy, l Launcher, earlier []observe.Agent) 
 	if l != nil {
 		r.slice = l.Slice()
 	}
+	r.tree.cgroups, r.names = h, container.New(cmp.Or(cfg.Root, "/"))
 	for _, a := range earlier {
 		if ValidateName(a.Name) != nil {
 			continue
@@ -86,12 +79,11 @@ func Open(cfg Config, h *cgroup.Hierarchy, l Launcher, earlier []observe.Agent) 
 		r.entries[a.Name] = &entry{Agent: a}
 	}
 	for _, s := range cfg.Known {
-		p, err := s.path()
-		if err != nil {
+		if err := r.know(s); err != nil {
 			return nil, err
 		}
-		r.entries[s.Name] = &entry{Agent: observe.Agent{Name: s.Name, Cgroup: p, State: observe.Ended}, known: true}
 	}
+	r.arrange()
 	// What cannot be listed now is said at each Refresh, and is no reason not
 	// to start.
 	_ = r.Refresh()
@@ -108,10 +100,15 @@ func (r *Registry) Refresh() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tick++
+	r.names.Turn()
 	err := r.adopt()
+	lost := false
+	for _, e := range r.entries {
+		lost = r.look(e) || lost
+	}
+	err = errors.Join(err, r.discover(lost))
 	clear(r.byPath)
 	for _, e := range r.entries {
-		r.look(e)
 		r.index(e)
 	}
 	for id, o := range r.byID {
@@ -130,6 +127,7 @@ const adoptEvery = 10
 func (r *Registry) adopt() error {
 	links, err := r.cgroups.Links(r.slice)
 	if errors.Is(err, fs.ErrNotExist) {
+		r.links, r.clash = 0, nil
 		return nil
 	}
 	if err == nil && links == r.links && r.tick%adoptEvery != 0 {
@@ -153,71 +151,13 @@ func (r *Registry) adopt() error {
 		}
 		if !e.known {
 			e.Cgroup = p
-		} else if e.Cgroup != p {
+		} else if e.target.cgroup != p {
 			clash = append(clash, fmt.Errorf("%s is an agent's scope by its name, but the configuration gives the name %s to %s: what runs in it is charged to %s; rename one of them",
-				p, name, e.Cgroup, ledger.System))
+				p, name, e.target, ledger.System))
 		}
 	}
 	r.clash = errors.Join(clash...)
 	return r.clash
-}
-
-// look brings one entry up to date.
-func (r *Registry) look(e *entry) {
-	if !r.stands(e) {
-		e.State, e.id = observe.Ended, 0
-		e.unfollow()
-		return
-	}
-	populated, err := r.follow(e)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		e.State, e.id = observe.Ended, 0
-	case err != nil:
-		// No descriptor left, say: that is no reason to take an agent for
-		// anybody else. It stays what it was until it can be looked at.
-	case populated:
-		e.State, e.seen = observe.Running, r.tick
-	case r.owns(e) && e.State != observe.Running:
-		// Empty for a whole interval: its last figures have been read.
-		if r.launcher.Reap(e.Cgroup) == nil {
-			e.State, e.id = observe.Ended, 0
-			e.unfollow()
-		}
-	default:
-		e.State = observe.Empty
-	}
-}
-
-// follow says whether the entry's cgroup has processes. One that took the place
-// of a removed one is found at once.
-func (r *Registry) follow(e *entry) (populated bool, err error) {
-	for range 2 {
-		if e.follower == nil || e.followed != e.Cgroup {
-			e.unfollow()
-			if e.follower, err = r.cgroups.Follow(e.Cgroup); err != nil {
-				return false, err
-			}
-			e.followed, e.id = e.Cgroup, e.follower.ID()
-		}
-		if populated, err = e.follower.Populated(); err == nil {
-			return populated, nil
-		}
-		e.unfollow()
-	}
-	return false, err
-}
-
-func (e *entry) unfollow() {
-	if e.follower != nil {
-		_ = e.follower.Close() // it was only read
-		e.follower = nil
-	}
-}
-
-// owns says whether the node made the entry's cgroup.
-func (r *Registry) owns(e *entry) bool {
-	return !e.known && r.launcher != nil && path.Dir(e.Cgroup) == r.slice
 }
 
 // Start makes a cgroup for a new agent and moves pid into it.
@@ -232,15 +172,15 @@ func (r *Registry) Start(ctx context.Context, name string, pid int) (string, err
 	defer r.mu.Unlock()
 	running := 0
 	for _, e := range r.entries {
-		if e.State != observe.Ended {
+		if e.State != observe.Ended && e.State != observe.Absent {
 			running++
 		}
 	}
 	if e := r.entries[name]; e != nil {
 		if e.known {
-			return "", fmt.Errorf("%w: %s is the agent in %s by the node's configuration", ErrNameTaken, name, e.Cgroup)
+			return "", fmt.Errorf("%w: %s is the agent in %s by the node's configuration", ErrNameTaken, name, e.target)
 		}
-		if populated, err := r.cgroups.Populated(e.Cgroup); err == nil && populated {
+		if populated, err := r.cgroups.Populated(e.Cgroup); e.Cgroup != "" && err == nil && populated {
 			return "", fmt.Errorf("%w: %s is running in %s", ErrNameTaken, name, e.Cgroup)
 		}
 	}
@@ -262,19 +202,14 @@ func (r *Registry) Start(ctx context.Context, name string, pid int) (string, err
 	return p, nil
 }
 
-func (r *Registry) index(e *entry) {
-	if e.State != observe.Ended {
-		r.byID[e.id] = owned{agent: e.Name, seen: r.tick}
-		r.byPath[e.Cgroup] = e.Name
-	}
-}
-
 // Close lets all cgroups go. Agents go on.
 func (r *Registry) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range r.entries {
-		e.unfollow()
+		for _, m := range e.members {
+			m.unfollow()
+		}
 	}
 }
 
@@ -315,11 +250,9 @@ func (r *Registry) AgentOf(p string) (string, bool) {
 		if name, ok := r.byPath[p]; ok {
 			return name, true
 		}
-		// A scope that appeared since the last Refresh is an agent already.
-		if path.Dir(p) == r.slice {
-			if name, ok := agentOfScope(path.Base(p)); ok {
-				return name, true
-			}
+		// One that appeared since the last Refresh is an agent already.
+		if name := r.claimant(p); name != "" {
+			return name, true
 		}
 	}
 	return "", false
@@ -335,6 +268,14 @@ func (r *Registry) Agents() []observe.Agent {
 	}
 	slices.SortFunc(out, func(a, b observe.Agent) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// scope says whether a cgroup is where and named as the node makes scopes.
+func (r *Registry) scope(p string) (agent string, ok bool) {
+	if path.Dir(p) != r.slice {
+		return "", false
+	}
+	return agentOfScope(path.Base(p))
 }
 
 // Evict forgets the agents that ended longest ago until no more than

@@ -1,6 +1,10 @@
 package agent
 
-import "path"
+import (
+	"path"
+
+	"github.com/cam-os/edge/node/observe"
+)
 
 // Reload takes up other agents that somebody else starts, and other bounds. The
 // slice stays what it was. An agent that is not listed any more ends, unless it
@@ -12,38 +16,53 @@ func (r *Registry) Reload(cfg Config) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	cfg.Slice = r.cfg.Slice
-	listed := make(map[string]string, len(cfg.Known))
+	cfg.Slice, cfg.Root = r.cfg.Slice, r.cfg.Root
+	listed := make(map[string]bool, len(cfg.Known))
 	for _, s := range cfg.Known {
-		listed[s.Name], _ = s.path() // it is valid
+		listed[s.Name] = true
 	}
 	for name, e := range r.entries {
-		if e.known && listed[name] != e.Cgroup {
-			e.known = false
-			r.disown(name)
+		if e.known && !listed[name] {
+			r.disown(e)
+			e.known, e.target = false, target{}
 		}
 	}
-	for name, p := range listed {
-		e := r.entries[name]
-		if e == nil {
-			e = &entry{}
-			e.Name = name
-			r.entries[name] = e
-		}
-		if e.Cgroup != p {
-			r.disown(name)
-		}
-		e.Cgroup, e.known = p, true
+	for _, s := range cfg.Known {
+		_ = r.know(s) // it is valid
 	}
 	r.cfg = cfg
+	r.arrange()
+	return nil
+}
+
+// know takes up an agent of the configuration. One that was something else
+// before has an account, and no claim on what it was.
+func (r *Registry) know(s Spec) error {
+	t, err := s.target()
+	if err != nil {
+		return err
+	}
+	e := r.entries[s.Name]
+	if e == nil {
+		e = &entry{Agent: observe.Agent{Name: s.Name, State: observe.Absent}}
+		r.entries[s.Name] = e
+	}
+	if e.Cgroup == "" {
+		e.State = observe.Absent
+	}
+	if was := e.path(); e.target != t && (e.known || was != t.cgroup) {
+		r.disown(e)
+	}
+	e.known, e.target = true, t
 	return nil
 }
 
 // disown lets go of the cgroups that an agent had: what they use from now on is
 // not its own.
-func (r *Registry) disown(agent string) {
+func (r *Registry) disown(e *entry) {
+	e.release()
 	for id, o := range r.byID {
-		if o.agent == agent {
+		if o.agent == e.Name {
 			delete(r.byID, id)
 		}
 	}

@@ -21,14 +21,20 @@ const (
 	Empty
 	// Ended: its cgroup is gone; the account stays.
 	Ended
+	// Absent: the configuration names it, and it has not been seen yet.
+	Absent
 )
 
 // Agent is an account with what only agents have.
 type Agent struct {
 	Name  string
 	State State
-	// Cgroup is the path below the cgroup2 root, with a leading slash.
+	// Cgroup is the path below the cgroup2 root, with a leading slash: the
+	// newest where it has several, the last where it has ended, "" where it is
+	// absent.
 	Cgroup string
+	// Cgroups are all that it has now, the newest first.
+	Cgroups []string
 	// Memory is what it holds; nil where the memory controller is not enabled.
 	Memory *cgroupfs.Memory
 	// Lacking names what is not measured of this agent, with the remedy: the
