@@ -8,6 +8,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.buildVersion=$(VERSION)
 GOTOOL := go tool -modfile=tools.mod
 STATE ?= ./var
+LAB := cd packaging/lab && go test -tags lab -count=1 -timeout 30m
+LAB_CORE := 10-install 15-tpm 20-agents 30-restart 50-reload 80-upgrade 90-purge
 # Coverage of hand-written code must not sink below this.
 COVERAGE_FLOOR := 85
 
@@ -50,7 +52,7 @@ setup: ## Install what the tests need (as root; otherwise say what is missing)
 	@.ci/setup
 
 .PHONY: test
-test: setup build lint generated cross unit kernels ## Everything: lint, generated files, tests, older kernels
+test: setup build lint generated cross unit kernels check-packages lab-core ## Everything: lint, generated files, tests, older kernels, packages, a device
 
 .PHONY: unit
 unit: ## Go tests with coverage, on this kernel
@@ -61,12 +63,16 @@ kernels: ## The sensor's tests on Debian's older kernels, in guests
 	@packaging/lab/kernels/run.sh
 
 .PHONY: lab
-lab: ## Install on a virtual device, run the scenarios, cut its power
-	go vet -tags lab ./packaging/lab/...
-	go test -tags lab -count=1 -timeout 30m -v ./packaging/lab
+lab: setup ## Install on a virtual device, run the scenarios, cut its power
+	@$(LAB)
+
+.PHONY: lab-core
+lab-core: setup ## The scenarios that matter most, on one boot, and ten power cuts
+	@CAM_LAB_SCENARIOS='$(LAB_CORE:%=scenarios/%.txtar)' $(LAB)
 
 .PHONY: lab-all
-lab-all: ## The same on every kernel, with 200 power cuts; writes packaging/lab/RESULTS.md
+lab-all: ## The same on every kernel and architecture, with 200 power cuts; writes packaging/lab/RESULTS.md
+	@.ci/setup lab-all
 	@packaging/lab/all.sh
 
 .PHONY: lint
@@ -75,6 +81,7 @@ lint: ## gofmt, go vet, staticcheck, gosec, buf lint
 	  if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	GOARCH=arm64 go vet ./...
+	go vet -tags lab ./packaging/lab/...
 	$(GOTOOL) staticcheck ./...
 	$(GOTOOL) gosec -quiet -severity medium -exclude-generated ./...
 	$(GOTOOL) buf lint

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/cam-os/edge/packaging/lab/machine"
+	"github.com/cam-os/edge/packaging/lab/report"
 )
 
 // suite and arch choose the device.
@@ -76,7 +77,6 @@ func packages(t *testing.T, arch string) map[string]string {
 
 func TestScenarios(t *testing.T) {
 	d := device(t, packages(t, env("CAM_LAB_ARCH", "amd64")))
-	t.Logf("Debian %s, kernel %s, %s", d.Image.Suite, d.Image.Release, d.Image.Arch)
 	params := testscript.Params{
 		Dir:  "scenarios",
 		Cmds: commands(d),
@@ -84,11 +84,13 @@ func TestScenarios(t *testing.T) {
 	if only := os.Getenv("CAM_LAB_SCENARIOS"); only != "" {
 		params.Dir, params.Files = "", strings.Fields(only)
 	}
-	r := new(report)
-	testscript.RunT(sequential{t, r}, params)
-	if path := os.Getenv("CAM_LAB_TAP"); path != "" {
-		if err := r.write(path); err != nil {
-			t.Error(err)
+	r := &report.Report{Device: d.String(), Progress: os.Stderr}
+	testscript.RunT(sequential{T: t, report: r}, params)
+	for name, write := range map[string]func(string) error{"CAM_LAB_TAP": r.TAP, "CAM_LAB_JUNIT": r.JUnit} {
+		if path := os.Getenv(name); path != "" {
+			if err := write(path); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
@@ -102,6 +104,7 @@ const patience = 4 * time.Minute
 //	on SCRIPT             run a bash script in the guest, as root
 //	until SCRIPT          run it again and again until it succeeds
 //	put FILE PATH         copy a file of the scenario into the guest
+//	reboot                shut the device down and boot it again
 //	prometheus QUERY      scrape the device with a Prometheus outside, and ask it
 func commands(g *machine.Device) map[string]func(*testscript.TestScript, bool, []string) {
 	ask := func(ts *testscript.TestScript, script string, stdin []byte) int {
@@ -142,6 +145,14 @@ func commands(g *machine.Device) map[string]func(*testscript.TestScript, bool, [
 			ts.Check(err)
 			fmt.Fprintln(ts.Stdout(), out)
 		},
+		"reboot": func(ts *testscript.TestScript, neg bool, args []string) {
+			if neg || len(args) != 0 {
+				ts.Fatalf("usage: reboot")
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+			defer cancel()
+			ts.Check(g.Reboot(ctx, ts.Stdout()))
+		},
 		"put": func(ts *testscript.TestScript, neg bool, args []string) {
 			if neg || len(args) != 2 {
 				ts.Fatalf("usage: put FILE PATH")
@@ -157,29 +168,34 @@ func commands(g *machine.Device) map[string]func(*testscript.TestScript, bool, [
 // notes how they ended.
 type sequential struct {
 	*testing.T
-	report *report
+	report *report.Report
+	output *strings.Builder
 }
 
 func (s sequential) Parallel()     {}
 func (s sequential) Verbose() bool { return testing.Verbose() }
+func (s sequential) Log(args ...any) {
+	s.Helper()
+	fmt.Fprintln(s.output, args...)
+	s.T.Log(args...)
+}
+func (s sequential) Fatal(args ...any) {
+	s.Helper()
+	fmt.Fprintln(s.output, args...)
+	s.T.Fatal(args...)
+}
 func (s sequential) Run(name string, f func(testscript.T)) {
-	began := time.Now()
-	ok := s.T.Run(name, func(t *testing.T) { f(sequential{t, s.report}) })
-	s.report.add(name, ok, time.Since(began))
-}
-
-// report is in the Test Anything Protocol.
-type report struct{ lines []string }
-
-func (r *report) add(name string, ok bool, took time.Duration) {
-	verdict := "ok"
+	began, output, verdict := time.Now(), new(strings.Builder), report.OK
+	ok := s.T.Run(name, func(t *testing.T) {
+		defer func() {
+			if t.Skipped() {
+				verdict = report.Skipped
+			}
+		}()
+		f(sequential{t, s.report, output})
+	})
 	if !ok {
-		verdict = "not ok"
+		verdict = report.Failed
 	}
-	r.lines = append(r.lines, fmt.Sprintf("%s %d - %s\n  ---\n  duration_ms: %d\n  ...", verdict, len(r.lines)+1, name, took.Milliseconds()))
-}
-
-func (r *report) write(path string) error {
-	text := fmt.Sprintf("TAP version 13\n1..%d\n%s\n", len(r.lines), strings.Join(r.lines, "\n"))
-	return os.WriteFile(path, []byte(text), 0o644)
+	s.report.Add(report.Scenario{Name: name, Verdict: verdict, Took: time.Since(began), Output: output.String()})
 }

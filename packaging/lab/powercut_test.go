@@ -287,14 +287,15 @@ func (c *cutter) cycles(t *testing.T, n int, stop bool) (lost int) {
 			lost++
 			t.Logf("lost: %s", strings.Join(wrong[:min(len(wrong), 3)], "; "))
 			if stop {
-				return lost
+				n = i + 1
+				break
 			}
 		}
 		if got.committed != nil {
 			acknowledged = got.committed
 		}
 	}
-	t.Logf("%d cuts, %d of them within a write, %d commits, %d losses", n, within, commits, lost)
+	fmt.Fprintf(os.Stderr, "lab: %s: %d cuts, %d of them within a write, %d commits, %d losses\n", t.Name(), n, within, commits, lost)
 	return lost
 }
 

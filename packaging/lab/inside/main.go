@@ -37,7 +37,7 @@ func run(args []string) error {
 	case len(args) == 1 && args[0] == "serve":
 		return serve()
 	case len(args) == 3 && args[0] == "counters":
-		return counters(args[1], args[2])
+		return counters(node, args[1], args[2])
 	case len(args) == 1 && args[0] == "spin":
 		spin()
 	}

@@ -49,13 +49,13 @@ metrics: {address: "127.0.0.1:9465"}, store: {commit_every: 1s}, agents: {known:
 	if err := os.WriteFile("/node.yaml", []byte(config), 0o600); err != nil {
 		return err
 	}
-	node := exec.Command("/cam-node", "run", "--config", "/node.yaml")
-	node.Stdout, node.Stderr = os.Stdout, os.Stdout
-	if err := node.Start(); err != nil {
+	daemon := exec.Command("/cam-node", "run", "--config", "/node.yaml")
+	daemon.Stdout, daemon.Stderr = os.Stdout, os.Stdout
+	if err := daemon.Start(); err != nil {
 		return err
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- node.Wait() }()
+	go func() { ended <- daemon.Wait() }()
 	return errors.Join(watch(ended), errors.New("the node ended"))
 }
 
@@ -70,7 +70,7 @@ func watch(ended <-chan error) error {
 			return err
 		case <-time.After(20 * time.Millisecond):
 		}
-		now, err := scrape()
+		now, err := scrape(node)
 		if _, up := now[wire.Stake]; err != nil || !up {
 			continue
 		}

@@ -85,8 +85,13 @@ func (g *Guest) Run(ctx context.Context, script string, stdin []byte, limit time
 	case <-ctx.Done():
 		return wire.Reply{}, fmt.Errorf("no answer: %w", ctx.Err())
 	case <-g.exited:
-		return wire.Reply{}, fmt.Errorf("the machine went off: %w", errors.Join(errors.New("unasked"), g.err))
 	case <-c.closed:
-		return wire.Reply{}, errors.New("the machine's channel was closed")
+		// Mostly since the machine goes off, which says more.
+		select {
+		case <-g.exited:
+		case <-time.After(5 * time.Second):
+			return wire.Reply{}, errors.New("the machine's channel was closed")
+		}
 	}
+	return wire.Reply{}, errors.Join(errors.New("the machine went off"), g.err)
 }

@@ -24,6 +24,11 @@ type Device struct {
 	dir    string
 }
 
+// String names the device for people.
+func (d *Device) String() string {
+	return fmt.Sprintf("%s/%s, kernel %s", d.Image.Suite, d.Image.Arch, d.Image.Release)
+}
+
 // Boot boots a copy of an image with the files given at /lab, the lab's own
 // program among them, and waits until it has booted. The TCP port is forwarded.
 func Boot(ctx context.Context, img *Image, files map[string]string, port int, log io.Writer) (*Device, error) {
@@ -93,7 +98,7 @@ func (d *Device) start(ctx context.Context, log io.Writer) error {
 	if r, err := g.Run(ctx, network, nil, time.Minute); err != nil || r.Code != 0 {
 		return errors.Join(fmt.Errorf("no network in the guest: %s", r.Stderr), err)
 	}
-	fmt.Fprintf(log, "lab: Debian %s, kernel %s, has booted after %v\n", d.Image.Suite, d.Image.Release, time.Since(started).Round(100*time.Millisecond))
+	fmt.Fprintf(log, "lab: %s, has booted after %v\n", d, time.Since(started).Round(100*time.Millisecond))
 	return nil
 }
 

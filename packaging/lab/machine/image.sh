@@ -33,6 +33,7 @@ else
 		--extract-hook="mkdir \"\$1/debs\"; cp \"\$1\"/var/cache/apt/archives/*.deb \"\$1/debs\""
 	sh "$dir/initramfs.sh" "$dir/root"
 	cp "$dir/customize.sh" "$dir/configure.sh" "$dir/root"
+	depmod -b "$dir/root" "$(ls "$dir/root/lib/modules")"
 fi
 cp "$dir"/root/boot/vmlinuz-* "$dir/vmlinuz"
 cp -r "$dir"/root/lib/modules "$dir/modules"
