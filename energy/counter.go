@@ -127,7 +127,7 @@ func (c *counter) take(value Microjoules, at, asleep time.Duration) {
 		if c.doubts++; c.doubts >= enoughDoubts {
 			c.limit = max(c.limit, c.ceiling)
 		}
-		c.refuse("energy_uj went back, or jumped further than the zone can draw")
+		c.refuse("the counter went back, or jumped further than the zone can draw")
 	}
 }
 

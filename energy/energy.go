@@ -16,6 +16,13 @@
 // far to trust it. Zones overlap (core lies in package, all in psys): they are
 // never summed over names.
 //
+// Whatever else the device has is read as well, each as a zone of its own:
+// hwmon's energy counters and power gauges (GPUs, the INA2xx and INA3221 of ARM
+// boards, power meters of servers) and batteries. What is only power is
+// integrated, and the error of that is stated. Of several sources for one zone
+// the first of powercap, perf, hwmon and model counts. Reading.Weighing says
+// whether a zone's energy can be divided by CPU time at all.
+//
 // # Why a total never goes back or jumps
 //
 // Counters wrap, as often as every four minutes; they are reset by suspension
@@ -68,18 +75,56 @@ const (
 	// RAPL is a hardware counter behind the kernel's powercap tree
 	// (Documentation/power/powercap).
 	RAPL Source = "rapl"
+	// PerfRAPL is the same hardware counter behind perf's power PMU
+	// (arch/x86/events/rapl.c), where powercap cannot be read.
+	PerfRAPL Source = "perf"
+	// HWMon is a sensor behind the kernel's hwmon class
+	// (Documentation/hwmon/sysfs-interface.rst): a counter, or a gauge whose
+	// readings are integrated.
+	HWMon Source = "hwmon"
+	// PowerSupply is a battery's or an input's gauge
+	// (Documentation/ABI/testing/sysfs-class-power), integrated.
+	PowerSupply Source = "power_supply"
 	// Model is an estimate from idle and maximal power and the time CPUs ran.
 	Model Source = "model"
-	// Simulated is a powercap tree that is not the kernel's sysfs.
+	// Simulated is any of the trees above on what is not the kernel's sysfs.
 	Simulated Source = "simulated"
 )
 
-// AllSockets is the Zone.Socket of a zone that spans packages (psys).
+// Measured reports whether s rests on a meter of this machine, as opposed to a
+// model or a simulator.
+func (s Source) Measured() bool {
+	switch s {
+	case RAPL, PerfRAPL, HWMon, PowerSupply:
+		return true
+	}
+	return false
+}
+
+// Weighing names what tells who drew a zone's energy.
+type Weighing string
+
+const (
+	// CPUTime: a processor's zone, or the whole device's; what is above idle is
+	// divided by time on the CPUs of the zone. "" means the same.
+	CPUTime Weighing = "cpu_time"
+	// Cycles: as CPUTime, by CPU cycles. No meter says so by itself; the ledger
+	// does, where it has them.
+	Cycles Weighing = "cycles"
+	// NoWeighing: a GPU, a disk, a rail of which nothing is known. CPU time does
+	// not say who drew it: all of it above idle is unattributed.
+	NoWeighing Weighing = "none"
+)
+
+// AllSockets is the Zone.Socket of a zone that spans packages (psys, a battery,
+// a board's input) or lies in none (a GPU).
 const AllSockets = -1
 
 // Zone is an energy domain. Zones overlap; they are never summed over names.
 type Zone struct {
-	// Name is package, core, uncore, dram or psys.
+	// Name is package, core, uncore, dram or psys; or that of a rail, GPU or
+	// battery: 1 to 63 of [a-z0-9_-], from its label or its device, the same
+	// over restarts.
 	Name string
 	// Socket is the physical package id, or AllSockets.
 	Socket int
@@ -90,9 +135,11 @@ type Zone struct {
 type State uint8
 
 const (
-	// Fresh: the counter was read and had moved, or no time had passed.
+	// Fresh: the counter was read and had moved, or no time had passed, or a
+	// gauge was read.
 	Fresh State = iota
-	// Stale: read, but it has not moved; Age says since when.
+	// Stale: read, but it has not moved, or it does not show now what the zone
+	// draws (a battery that is charged); Age says since when.
 	Stale
 	// Lost: it could not be read or made no sense; Total is the last good one.
 	Lost
@@ -106,8 +153,11 @@ type Reading struct {
 	State State
 	Age   time.Duration // since Total last moved
 	// Error is the relative standard uncertainty of a difference of totals,
-	// 0.05 = 5%; 0 where it is not known.
+	// 0.05 = 5%; 0 where it is not known. That of an integrated gauge contains
+	// what recent readings say of the sampling.
 	Error float64
+	// Weighing says whether CPU time tells who drew the zone's energy.
+	Weighing Weighing
 	// Idle is the zone's power when quiet, where that is known: by a model, or
 	// from the configuration; 0 where it must be learned.
 	Idle Microwatts

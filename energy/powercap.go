@@ -35,6 +35,8 @@ type powercap struct {
 	sysfs   string
 	amd     bool // the processor is AMD's
 	virtual bool // it is a guest's
+	filter  filter
+	absent  string // why there are no zones; "" if there are
 	domains []*domain
 	scanned time.Duration
 	listing string // the directories of the last scan
@@ -53,8 +55,10 @@ type domain struct {
 	counter
 }
 
-// scan looks for zones and says what could not be read.
+// scan looks for zones and says what could not be read; absent is set if there
+// are none.
 func (p *powercap) scan() (missing []string) {
+	p.absent = ""
 	root, err := openTree(p.sysfs)
 	if err != nil {
 		p.lose("the sysfs root cannot be opened")
@@ -65,8 +69,11 @@ func (p *powercap) scan() (missing []string) {
 	p.listing = listing
 	if err != nil {
 		p.lose("the powercap tree is gone")
-		return []string{p.noZones(err.Error())}
+		p.absent = err.Error()
+		return nil
 	}
+	empty := len(list) == 0
+	list = slices.DeleteFunc(list, func(f found) bool { return p.filter.ignores(f.zone.Name) })
 	seen := map[*domain]bool{}
 	for _, f := range list {
 		d := p.adopt(root, f)
@@ -87,8 +94,8 @@ func (p *powercap) scan() (missing []string) {
 	if len(beyond) > 0 {
 		missing = append(missing, tooMany(beyond))
 	}
-	if len(list) == 0 {
-		missing = append(missing, p.noZones(path.Join(p.sysfs, powercapDir)+" is empty"))
+	if empty {
+		p.absent = path.Join(p.sysfs, powercapDir) + " is empty"
 	}
 	return missing
 }
@@ -102,7 +109,12 @@ func tooMany(dirs []string) string {
 	return fmt.Sprintf("energy: %d powercap zones beyond the first %d are not read (%s): no machine has so many, so correct the path of sysfs, or remove what made them", len(dirs), maxZones, names)
 }
 
-// noZones says what to do where there is no counter.
+// covers reports whether the zone of a spot can be read.
+func (p *powercap) covers(s spot) bool {
+	return slices.ContainsFunc(p.domains, func(d *domain) bool { return d.zone.spot() == s && d.reason == "" })
+}
+
+// noZones says what to do where there is no counter of a package.
 func (p *powercap) noZones(why string) string {
 	if p.virtual {
 		return fmt.Sprintf("energy: this virtual machine has no power meter (%s), so a model estimates: give it idle and max watts, or try the simulator", why)
