@@ -295,7 +295,7 @@ func (r *Registry) Unseen() []string {
 		if e.State != observe.Absent {
 			continue
 		}
-		line := fmt.Sprintf("%s: nothing is %s yet", e.Name, e.target)
+		line := fmt.Sprintf("%s: there is no %s yet", e.Name, e.target)
 		if e.target.cgroup != "" {
 			line = fmt.Sprintf("%s: there is no cgroup %s yet", e.Name, e.target)
 		}

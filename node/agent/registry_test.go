@@ -100,7 +100,7 @@ func (w *world) refresh() {
 func (w *world) state(name string) string {
 	for _, a := range w.Agents() {
 		if a.Name == name {
-			return [...]string{"running", "empty", "ended"}[a.State]
+			return [...]string{"running", "empty", "ended", "absent"}[a.State]
 		}
 	}
 	return "unknown"

@@ -17,7 +17,7 @@ import (
 const (
 	mostOfOne  = 1 << 20
 	mostOfList = 16 << 20
-	mostLinks  = 1 << 16
+	mostLinks  = 1 << 14
 )
 
 // read reads a regular file below a directory: not through a symbolic link that
