@@ -18,14 +18,15 @@ type Stat struct {
 	CPU, IO, Mem *Pressure
 }
 
-// Throttle is from cpu.stat.
+// Throttle is from cpu.stat: by the cgroup's own cpu.max, not by one above or
+// below it.
 type Throttle struct {
 	Periods uint64 // in which the group was throttled (nr_throttled)
 	Time    time.Duration
 }
 
 // Pressure is the cumulative `total` of a pressure file: some task stalled, or
-// all of them did.
+// all of them did. Full of the CPU is 0 before Linux 5.13.
 type Pressure struct{ Some, Full time.Duration }
 
 // Memory is from memory.*; bytes.
@@ -41,7 +42,10 @@ type Memory struct {
 	Max  uint64
 	Swap uint64
 	// Cumulative: bytes reclaimed (pgsteal), pages fetched again that had been
-	// evicted (workingset_refault), times the limit was hit, tasks killed.
+	// evicted (workingset_refault), times memory.high and memory.max were hit,
+	// tasks killed for want of memory. All are of memory.events, not of its
+	// .local: a cgroup answers for those below it, and the limit that killed may
+	// be above the task. (Mounted with memory_localevents, both are the same.)
 	Reclaimed uint64
 	Refaults  uint64
 	AtHigh    uint64
