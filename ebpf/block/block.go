@@ -47,18 +47,28 @@ type Key struct {
 // Device is a disk's number, as in /proc/partitions.
 type Device struct{ Major, Minor uint32 }
 
-// Usage is cumulative since the sensor opened. It never goes back.
+// Usage is cumulative since the sensor opened. It never goes back. As in
+// /proc/diskstats, what failed counts like what succeeded.
 type Usage struct {
-	Bytes      uint64
+	Bytes uint64
+	// Operations are requests: several writes may be merged into one, and a
+	// large one may be split. The root's account has the flushes, which have no
+	// owner: one may serve many writers.
 	Operations uint64
-	// Latency from when the request was given to the device until it completed.
+	// Latency from when the request was given to the device until it completed,
+	// where the disk's queue keeps that time (request.io_start_time_ns: with
+	// writeback throttling, kyber, io.latency or io.cost); elsewhere from when
+	// the request was made, its wait in the scheduler included. As many times as
+	// Operations, unless the disk has queue/iostats off and no scheduler: then
+	// requests have no times.
 	Latency histogram.Log2
 }
 
 // Disk is what is known of a device.
 type Disk struct {
-	// Name as in /sys/block, such as nvme0n1; MAJOR:MINOR if it had vanished
-	// before it could be named.
+	// Name as in /sys/block, such as nvme0n1; MAJOR:MINOR if it cannot be named.
+	// Of a multipath NVMe namespace these are its paths, such as nvme0c0n1: the
+	// device that file systems use has no requests of its own.
 	Name string
 	// Stacked: its I/O is done by other devices that are counted themselves
 	// (device mapper, md, loop, a multipath head). What agents used must not sum it.
@@ -67,6 +77,11 @@ type Disk struct {
 
 // Snapshot is one look.
 type Snapshot struct {
+	// Usage holds each key that ever did anything. A key absent from the previous
+	// snapshot starts from zero. One whose cgroup or disk is gone leaves after a
+	// minute of silence, at a look a second, and starts from zero if it returns.
+	// When another disk gets the number of one that is gone, the account goes on
+	// under the new name.
 	Usage map[Key]Usage
 	// Parents has the parent of every cgroup in Usage and of their ancestors,
 	// also of those that are gone (dirty pages outlive their writer's cgroup).
@@ -82,6 +97,8 @@ type Snapshot struct {
 type Config struct {
 	// Sysfs is where /sys/dev/block is looked up. Empty: /sys.
 	Sysfs string
-	// MaxKeys bounds the combinations of cgroup, device and operation. 0: 8192.
+	// MaxKeys bounds the combinations of cgroup, device and operation; what does
+	// not fit goes to Snapshot.Overflow. Each takes some 250 bytes of kernel
+	// memory on every CPU. 0: 2048.
 	MaxKeys int
 }

@@ -1,0 +1,174 @@
+package block
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cam-os/edge/ebpf/cgroup"
+)
+
+// TestAgainstDiskstats does direct and buffered I/O and holds the sensor to the
+// kernel's own counters of the disk, with bios told apart and without.
+func TestAgainstDiskstats(t *testing.T) {
+	for _, walk := range []owners{mayDiffer, tellApart} {
+		d := diskHere(t)
+		s := openHere(t, Config{}, walk)
+		const size = 8 << 20
+		outer := d.stat(t)
+		before := look(t, s)
+		inner := d.stat(t)
+		for _, how := range []string{"direct", "buffered"} {
+			name := filepath.Join(d.dir, how)
+			if err := write(how, name, size); err != nil {
+				t.Fatal(err)
+			}
+			read(t, name)
+		}
+		innerEnd := d.stat(t)
+		after := look(t, s)
+		outerEnd := d.stat(t)
+
+		within := func(what string, had, got, from, to, from2, to2 uint64) {
+			t.Helper()
+			if n := got - had; n < to-from || n > to2-from2 {
+				t.Errorf("walk %v: %s: %d, where the kernel has %d to %d", walk, what, n, to-from, to2-from2)
+			}
+		}
+		r0, r1, w0, w1 := before.of(d, Read), after.of(d, Read), before.of(d, Write), after.of(d, Write)
+		within("bytes read", r0.Bytes, r1.Bytes, inner.readBytes, innerEnd.readBytes, outer.readBytes, outerEnd.readBytes)
+		within("bytes written", w0.Bytes, w1.Bytes, inner.written, innerEnd.written, outer.written, outerEnd.written)
+		within("reads", r0.Operations, r1.Operations, inner.reads, innerEnd.reads, outer.reads, outerEnd.reads)
+		// There a flush that somebody waits for is a write as well, of nothing.
+		flushes := outerEnd.flushes - outer.flushes
+		within("writes", w0.Operations, w1.Operations+flushes, inner.writes, innerEnd.writes, outer.writes, outerEnd.writes+flushes)
+		within("flushes", before.of(d, Flush).Operations, after.of(d, Flush).Operations, inner.flushes, innerEnd.flushes, outer.flushes, outerEnd.flushes)
+		if n := r1.Bytes - r0.Bytes; n < 2*size {
+			t.Errorf("walk %v: %d bytes read of %d", walk, n, 2*size)
+		}
+		if n := w1.Bytes - w0.Bytes; n < 2*size {
+			t.Errorf("walk %v: %d bytes written of %d", walk, n, 2*size)
+		}
+		for _, u := range []Usage{r1, w1} {
+			if u.Latency.Count() != u.Operations || u.Latency.Sum <= 0 || u.Latency.Quantile(0.5) == 0 {
+				t.Errorf("walk %v: %d latencies, %v in all, of %d operations", walk, u.Latency.Count(), u.Latency.Sum, u.Operations)
+			}
+		}
+		if after.Overflow != (Usage{}) {
+			t.Errorf("overflow %+v with room for all", after.Overflow)
+		}
+		if got := after.Disks[d.dev]; got.Name != d.name {
+			t.Errorf("%v is called %q, not %q", d.dev, got.Name, d.name)
+		}
+	}
+}
+
+// Without the io controller everything is the root's, and that is said.
+func TestWithoutController(t *testing.T) {
+	s := openHere(t, Config{}, oneOwner)
+	if len(s.Missing()) == 0 {
+		t.Skip("the io controller is cgroup2's here")
+	}
+	if !strings.Contains(s.Missing()[0], "; boot ") {
+		t.Errorf("no remedy in %q", s.Missing())
+	}
+	d := diskHere(t)
+	if err := write("direct", filepath.Join(d.dir, "f"), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	sn := look(t, s)
+	for k := range sn.Usage {
+		if k.Cgroup != cgroup.Root {
+			t.Errorf("%+v is not the root's", k)
+		}
+	}
+	if u := sn.Usage[Key{cgroup.Root, d.dev, Write}]; u.Bytes < 1<<20 {
+		t.Errorf("the root wrote %d bytes", u.Bytes)
+	}
+}
+
+func TestOverflow(t *testing.T) {
+	d := diskHere(t)
+	s := openHere(t, Config{MaxKeys: 1}, oneOwner)
+	name := filepath.Join(d.dir, "f")
+	if err := write("direct", name, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	read(t, name)
+	sn := look(t, s)
+	if len(sn.Usage) != 1 {
+		t.Fatalf("%d keys where one has room", len(sn.Usage))
+	}
+	all := sn.Overflow
+	for _, u := range sn.Usage {
+		all = all.plus(u)
+	}
+	if sn.Overflow.Bytes == 0 || all.Bytes < 2<<20 || all.Operations != all.Latency.Count() {
+		t.Errorf("overflow %+v, all %+v", sn.Overflow, all)
+	}
+}
+
+func TestRefuses(t *testing.T) {
+	for _, n := range []int{-1, maxKeys + 1} {
+		if _, err := Open(Config{MaxKeys: n}); err == nil || !strings.Contains(err.Error(), "give 1 to") {
+			t.Errorf("%d keys: %v", n, err)
+		}
+	}
+}
+
+func TestCloseTwice(t *testing.T) {
+	s := openHere(t, Config{}, oneOwner)
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := s.Snapshot(); err == nil {
+		t.Error("a closed sensor gave a snapshot")
+	}
+}
+
+func TestOperationNames(t *testing.T) {
+	for op, want := range []string{"read", "write", "flush", "discard", "other", "other"} {
+		if got := Operation(op).String(); got != want {
+			t.Errorf("%d is %q", op, got)
+		}
+	}
+}
+
+func TestProbes(t *testing.T) {
+	d := diskHere(t)
+	openHere(t, Config{}, oneOwner)
+	c, err := MeasureCost(d.dir, 10, 50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Empty <= 0 || c.Counting <= c.Empty {
+		t.Errorf("%+v", c)
+	}
+	t.Logf("%+v, above an empty program %v", c, c.Above())
+	if _, err := MeasureCost(d.dir, 0, 1); err == nil {
+		t.Error("measured nothing")
+	}
+	if _, err := MeasureCost(filepath.Join(d.dir, "none"), 1, 1); err == nil {
+		t.Error("measured nowhere")
+	}
+	if _, err := MeasureCost("/dev/shm", 1, 1); err == nil {
+		t.Error("measured memory")
+	}
+}
+
+func BenchmarkRequest(b *testing.B) {
+	d := diskHere(b)
+	openHere(b, Config{}, oneOwner)
+	for range b.N {
+		c, err := MeasureCost(d.dir, 60, 100)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(c.Empty), "empty-ns/request")
+		b.ReportMetric(float64(c.Counting), "counting-ns/request")
+		b.ReportMetric(float64(c.Above()), "above-ns/request")
+	}
+	b.ReportMetric(0, "ns/op")
+}
