@@ -17,9 +17,8 @@ var losses = []struct{ controller, loss, setting string }{
 	{"memory", "memory and OOM kills", "MemoryAccounting=yes"},
 }
 
-// Missing says in words what cannot be read of the cgroup as of the last Read,
-// and the remedy for each. What is missing may be there and unused: it is for
-// the operator to weigh.
+// Missing says in words what cannot be read of the cgroup as Enabled has it,
+// and the remedy for each.
 func (r *Reader) Missing() []string {
 	var out []string
 	on := r.Enabled()

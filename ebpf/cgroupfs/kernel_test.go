@@ -153,7 +153,9 @@ func TestMissingSaysWhatToDo(t *testing.T) {
 	}
 	put("cgroup.controllers", "cpu io memory\n")
 	put("cpu.pressure", "some total=1\n")
-	look(t, r)
+	for range patience + 1 {
+		look(t, r)
+	}
 	if got := r.Missing(); len(got) != 0 {
 		t.Error(got)
 	}

@@ -28,6 +28,9 @@ type pair struct {
 }
 
 func (r *Reader) throttle(t *Throttle) (bool, error) {
+	if r.calm {
+		return false, nil
+	}
 	b, err := r.content(cpuStat)
 	if b == nil || err != nil {
 		return false, err
@@ -37,7 +40,8 @@ func (r *Reader) throttle(t *Throttle) (bool, error) {
 		return false, r.says(cpuStat, err)
 	}
 	if !ok {
-		r.again[cpuStat] = true // this file stays when its controller goes
+		// This file stays when its controller goes.
+		r.again[cpuStat], r.calm = true, true
 		return false, nil
 	}
 	ns := uint64(got.Time) // #nosec G115 -- not negative

@@ -34,9 +34,9 @@ func (f file) String() string {
 		"memory.swap.current", "memory.stat", "memory.events", "cpu.pressure", "io.pressure", "memory.pressure"}[f]
 }
 
-// patience is after how many looks files that were absent are tried again,
-// though the set of controllers is the same: cgroup.pressure hides some.
-const patience = 60
+// patience is after how many looks the controllers are read, and files that were
+// absent tried, again.
+const patience = 10
 
 // Reader looks at one cgroup again and again, for one system call a file. It
 // keeps to the cgroup, not to the path. It must not be used concurrently.
@@ -48,7 +48,9 @@ type Reader struct {
 	fds     [files]int // -1: absent
 	again   [files]bool
 	retry   bool // files may have come back
-	looks   int
+	looks   int  // since then
+	calm    bool // no cpu controller, as of then
+	heard   bool // a file was there in this look
 	enabled string
 
 	periods, throttled, reclaimed, refaults, high, max, oomKills counter
@@ -99,13 +101,13 @@ func newReader(dir int, id cgroup.ID, path, root string) (*Reader, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	r.again = [files]bool{}
+	r.again, r.retry = [files]bool{}, true
 	return r, nil
 }
 
 // open opens what is not yet open. Absent files are no error.
 func (r *Reader) open() error {
-	r.retry, r.looks = false, 0
+	r.retry, r.looks, r.calm = false, 0, false
 	for f := range files {
 		if r.fds[f] >= 0 {
 			continue
@@ -131,18 +133,12 @@ func (r *Reader) ID() cgroup.ID { return r.id }
 // the cgroup was removed. Cumulative figures never go back: a count that did is
 // reported once, and goes on from there.
 func (r *Reader) Read() (Stat, error) {
-	b, err := r.content(controllers)
-	if err != nil {
-		return Stat{}, err
-	}
-	if string(b) != r.enabled {
-		r.enabled, r.retry = string(b), true
-	}
-	if r.looks++; r.retry || r.looks >= patience {
-		if err := r.open(); err != nil {
+	if r.looks++; r.retry || r.looks > patience {
+		if err := errors.Join(r.refresh(), r.open()); err != nil {
 			return Stat{}, err
 		}
 	}
+	r.heard = false
 	// All parts in one piece of memory of the caller's own.
 	all := new(struct {
 		throttle Throttle
@@ -168,6 +164,9 @@ func (r *Reader) Read() (Stat, error) {
 			*to = &all.pressure[i]
 		}
 	}
+	if !r.heard {
+		errs = append(errs, r.refresh())
+	}
 	for _, err := range errs {
 		if errors.Is(err, fs.ErrNotExist) {
 			return Stat{}, err
@@ -176,43 +175,71 @@ func (r *Reader) Read() (Stat, error) {
 	return s, errors.Join(errs...)
 }
 
+// refresh reads which controllers there are; it fails for a cgroup that was
+// removed.
+func (r *Reader) refresh() error {
+	n, err := r.pread(controllers)
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("cgroup %s (%d): %w", r.path, r.id, fs.ErrNotExist)
+	case err != nil:
+		return r.says(controllers, err)
+	case string(r.buf[:n]) != r.enabled:
+		r.enabled = string(r.buf[:n])
+	}
+	return nil
+}
+
 // content reads a file; nil without an error is one that is absent.
 func (r *Reader) content(f file) ([]byte, error) {
 	if r.fds[f] < 0 {
 		return nil, nil
 	}
-	n, err := unix.Pread(r.fds[f], r.buf[:], 0)
-	for errors.Is(err, unix.EINTR) {
-		n, err = unix.Pread(r.fds[f], r.buf[:], 0)
-	}
+	n, err := r.pread(f)
 	switch {
-	case errors.Is(err, unix.ENODEV) && (f == controllers || r.gone()):
-		return nil, fmt.Errorf("cgroup %s (%d): %w", r.path, r.id, fs.ErrNotExist)
 	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.EOPNOTSUPP):
-		// The controller, or pressure, was turned off.
-		err := unix.Close(r.fds[f])
-		r.fds[f], r.retry = -1, true
-		return nil, err
+		// The cgroup is gone, or the controller, or pressure was turned off.
+		return nil, errors.Join(r.drop(f), r.refresh())
 	case err != nil:
 		return nil, r.says(f, err)
 	case n == len(r.buf):
 		return nil, r.says(f, fmt.Errorf("holds more than %d bytes", n-1))
 	}
+	r.heard = true
 	return r.buf[:n], nil
 }
 
-// gone says whether the cgroup itself was removed.
-func (r *Reader) gone() bool {
-	var b [1]byte
-	_, err := unix.Pread(r.fds[controllers], b[:], 0)
-	return errors.Is(err, unix.ENODEV)
+// drop closes a file that is no more, and those of the same controller with it:
+// when it comes back, they are others.
+func (r *Reader) drop(f file) error {
+	r.retry = true
+	from, to := f, f
+	if f >= memoryCurrent && f <= memoryEvent {
+		from, to = memoryCurrent, memoryEvent
+	}
+	var errs []error
+	for f := from; f <= to; f++ {
+		if r.fds[f] >= 0 {
+			errs = append(errs, unix.Close(r.fds[f]))
+			r.fds[f] = -1
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Reader) pread(f file) (n int, err error) {
+	for {
+		if n, err = unix.Pread(r.fds[f], r.buf[:], 0); !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
 }
 
 func (r *Reader) says(f file, err error) error {
 	return fmt.Errorf("%s of cgroup %s: %w", f, r.path, err)
 }
 
-// Enabled is the controllers as of the last Read.
+// Enabled is the controllers of the cgroup, at most ten Reads old.
 func (r *Reader) Enabled() Enabled { return strings.Fields(r.enabled) }
 
 // Close lets the cgroup go.
