@@ -20,7 +20,7 @@ func newVariables(arch, file string) error {
 	if err != nil {
 		return fmt.Errorf("UEFI firmware for %s: %w; install Debian's ovmf (amd64) or qemu-efi-aarch64 (arm64)", arch, err)
 	}
-	return os.WriteFile(file, data, 0o600)
+	return os.WriteFile(file, data, 0o600) // #nosec G703 -- in a directory of the lab
 }
 
 // drives are QEMU's arguments for a board with the variables in a file.
