@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"slices"
@@ -79,11 +80,14 @@ func chipSensors(root *os.Root, dir, chip, base string) []sensor {
 	var out []sensor
 	add := func(kind, n string, counts bool, sample sampler) {
 		attribute := kind + n
-		o := origin{chip: chip, device: base, attribute: attribute, apu: amdgpu && has("in1_label")} // only APUs have vddnb
+		o := origin{chip: chip, device: base, attribute: attribute, first: n == "1", apu: amdgpu && has("in1_label")} // only APUs have vddnb
 		if text, err := readWord(root, path.Join(dir, attribute+"_label")); err == nil {
 			o.label = text
 		}
 		zone, weighing, note, ok := o.placed()
+		if chip == "amd_energy" && ok {
+			zone.Socket = packageOfNode(root, zone.Socket)
+		}
 		same := func(s sensor) bool { return s.zone == zone }
 		if !ok || slices.ContainsFunc(out, same) {
 			return
@@ -123,6 +127,20 @@ func chipSensors(root *os.Root, dir, chip, base string) []sensor {
 		}
 	}
 	return out
+}
+
+// packageOfNode is the package of a NUMA node. amd_energy counts its sockets by
+// nodes (drivers/hwmon/amd_energy.c), of which a package can have several; each
+// of them shows the whole package.
+func packageOfNode(root *os.Root, node int) int {
+	dir := fmt.Sprintf("devices/system/node/node%d", node)
+	names, _ := list(root, dir)
+	for _, cpu := range numbered(names, "cpu", "") {
+		if id, err := readGauge(root, path.Join(dir, "cpu"+cpu, "topology/physical_package_id")); err == nil && id <= math.MaxInt16 {
+			return int(id) // #nosec G115 -- checked
+		}
+	}
+	return node
 }
 
 // powerSampler reads powerN_average, or powerN_input where there is no average

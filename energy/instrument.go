@@ -171,16 +171,17 @@ func (i *instrument) ever() bool {
 func (i *instrument) reading(at time.Duration) Reading {
 	r := Reading{Zone: i.zone, Weighing: i.weighing, Note: i.note, Error: i.accuracy}
 	warning := ""
+	if i.zone.Source == Simulated {
+		// It has no error of its own, as simulated RAPL: what it shows is the truth.
+		r.Error, r.Note = 0, join("simulated: the tree is not the kernel's sysfs", r.Note)
+	}
 	if c := i.counter; c != nil {
 		r.Total, r.State, r.Age = c.total, c.state, c.age(at)
 		r.Wraps, r.Resets, r.Faults, warning = c.wraps, c.resets, c.faults, c.warning
 	} else {
 		g := i.gauge
 		r.Total, r.State, r.Age, r.Faults, warning = g.total, g.state, g.age(at), g.faults, g.warning
-		r.Error = math.Hypot(i.accuracy, g.sampling())
-	}
-	if i.zone.Source == Simulated {
-		r.Note = join("simulated: the tree is not the kernel's sysfs", r.Note)
+		r.Error = math.Hypot(r.Error, g.sampling())
 	}
 	if i.superseded != "" {
 		r.State, warning = Stale, "superseded by "+string(i.superseded)

@@ -52,8 +52,8 @@ var gpus = regexp.MustCompile(`^(amdgpu|radeon|nouveau|i915|i915_gt\d+|xe)$`)
 var wholes = regexp.MustCompile(`^(vdd_in|pom_5v_in|sys_in|vin_sys|system|system-power|power-total|total-power|total-system-power)$`)
 
 var (
-	// socketLabel is amd_energy's label of a package (Documentation/hwmon/
-	// amd_energy.rst); coreLabel that of one core, which lies in it.
+	// socketLabel is amd_energy's label of the package of a NUMA node
+	// (drivers/hwmon/amd_energy.c); coreLabel that of one core, which lies in it.
 	socketLabel = regexp.MustCompile(`^esocket(\d+)$`)
 	coreLabel   = regexp.MustCompile(`^ecore\d+$`)
 	// chipLabel is POWER firmware's label of a processor or of a part of it,
@@ -67,6 +67,7 @@ var (
 type origin struct {
 	chip, device string // hwmon's name, and the base name of what it sits on
 	attribute    string // "power1"
+	first        bool   // of its kind on the chip
 	label        string // "" if it has none
 	apu          bool   // an amdgpu that is part of a processor
 }
@@ -99,7 +100,7 @@ func (o origin) placed() (zone Zone, weighing Weighing, note string, ok bool) {
 		return zone, CPUTime, "", true
 	case label == "":
 		zone.Name = unnamed(chip, o.device)
-		if !strings.HasSuffix(o.attribute, "1") {
+		if !o.first {
 			zone.Name = qualified(zone.Name, o.attribute)
 		}
 		return zone, NoWeighing, "which rail it is on is not known", zone.Name != ""
