@@ -30,8 +30,9 @@ func zoneName(label string) string {
 // qualified is a name with what tells it from others of that name.
 func qualified(name, by string) string {
 	by = zoneName(by)
-	room := longestName - min(len(by), longestName/2) - 1
-	return strings.Trim(name[:min(len(name), room)]+"-"+by[:min(len(by), longestName/2)], "-")
+	by = strings.Trim(by[:min(len(by), longestName/2)], "-")
+	room := longestName - len(by) - 1
+	return strings.Trim(strings.Trim(name[:min(len(name), room)], "-")+"-"+by, "-")
 }
 
 // unreserved keeps a label from passing for a processor's zone.
