@@ -15,7 +15,7 @@ var floors = [][]string{
 	{"ebpf/sensor", "ebpf/cgroupfs", "energy/simulator"},
 	{"ebpf/block", "ebpf/network"},
 	{"node/ledger", "ebpf/probecost"},
-	{"node/observe", "node/container"},
+	{"node/observe", "node/container", "node/groups"},
 	{"node/agent", "node/coarse", "node/peer"},
 	{"node/api/cam"},
 	{"node/api", "node/metrics"},

@@ -46,6 +46,14 @@ type SensorConfig struct {
 	// MaxCgroups bounds the cgroups that are told apart in the kernel; what
 	// does not fit is measured, and charged to unattributed.
 	MaxCgroups int `yaml:"max_cgroups"`
+	// Waits: how long tasks wait for a CPU.
+	Waits bool `yaml:"waits"`
+	// Block: I/O on disks.
+	Block bool `yaml:"block"`
+	// Controllers: throttling, memory and pressure of agents.
+	Controllers bool `yaml:"controllers"`
+	// Network: traffic of agents.
+	Network bool `yaml:"network"`
 }
 
 // EnergyConfig describes the machine where no meter does.
@@ -71,7 +79,7 @@ func DefaultConfig() Config {
 		Socket:   "/run/cam/cam.sock",
 		Interval: time.Second,
 		Path:     PathConfig{Sysfs: "/sys", Procfs: "/proc", Cgroup: "/sys/fs/cgroup"},
-		Sensor:   SensorConfig{MaxCgroups: 4096},
+		Sensor:   SensorConfig{MaxCgroups: 4096, Waits: true, Block: true, Controllers: true, Network: true},
 		Agents:   agent.DefaultConfig(),
 		Metrics:  metrics.DefaultConfig(),
 		Store:    StoreConfig{MaxBytes: 64 << 20, CommitEvery: time.Minute},

@@ -37,6 +37,7 @@ type Node struct {
 
 	cgroups  *cgroup.Hierarchy // nil without cgroup2
 	sensor   sensor.Sensor
+	further  further
 	meter    energy.Meter
 	store    *store.Store
 	registry *agent.Registry
@@ -51,6 +52,7 @@ type Node struct {
 	turn       sync.Mutex    // one sample or Reload at a time
 	reloaded   chan struct{} // the interval may be another
 	complaints complaints
+	moves      moves
 
 	coarse *coarse.Stepper
 	latest atomic.Pointer[observe.Observation]
@@ -112,6 +114,7 @@ func (n *Node) open(cfg Config) (err error) {
 		return fmt.Errorf("cannot measure CPU time: %w", err)
 	}
 	n.missing = append(n.missing, n.sensor.Missing()...)
+	n.missing = append(n.missing, n.further.open(cfg, n.cgroups)...)
 	meter, missing, err := energy.Open(energy.Config{
 		Sysfs: cfg.Path.Sysfs, Procfs: cfg.Path.Procfs,
 		IdleWatts: cfg.Energy.IdleWatts, MaxWatts: cfg.Energy.MaxWatts,
@@ -171,10 +174,13 @@ func (n *Node) sample() (taken bool) {
 	n.complaints.about("agents", n.registry.Refresh())
 	topology := n.sensor.Topology()
 	cpus := onlineCPUs(n.cfg.Load().Path.Sysfs, topology)
+	owner := func(id cgroup.ID) string { return n.registry.Owner(id, snap.Parents) }
+	further := n.further.look(n.registry, &n.complaints)
 	charges := n.ledger.Charge(ledger.Interval{
-		Snapshot: snap, Topology: topology, CPUs: cpus,
-		Owner: func(id cgroup.ID) string { return n.registry.Owner(id, snap.Parents) },
+		Snapshot: snap, Topology: topology, CPUs: cpus, Owner: owner,
+		Groups: further.Groups, Blocks: further.blocks,
 	})
+	n.moves.record(snap.Moves, owner, n.log)
 	n.ledger.Divide(n.meter.Read(energy.Activity{
 		At: snap.At, Suspended: suspended(), Busy: n.ledger.Busy(), CPUs: cpus, Packages: topology.Packages,
 	}))
@@ -185,7 +191,7 @@ func (n *Node) sample() (taken bool) {
 	for _, name := range n.registry.Evict() {
 		n.ledger.Retire(name)
 	}
-	o := n.observation(snap, agents, charges)
+	o := n.observation(snap, agents, charges, further)
 	n.complaints.about("store", n.keep(o))
 	n.publish(o)
 	return true
@@ -201,7 +207,7 @@ func (n *Node) keep(o *observe.Observation) error {
 	return err
 }
 
-func (n *Node) observation(snap *sensor.Snapshot, agents []observe.Agent, charges []ledger.Charge) *observe.Observation {
+func (n *Node) observation(snap *sensor.Snapshot, agents []observe.Agent, charges []ledger.Charge, f furtherLook) *observe.Observation {
 	n.sequence++
 	o := &observe.Observation{
 		Time: time.Now(), At: snap.At, Sequence: n.sequence, Interval: n.cfg.Load().Interval,
@@ -209,12 +215,15 @@ func (n *Node) observation(snap *sensor.Snapshot, agents []observe.Agent, charge
 		Accounts: n.ledger.Accounts(), Zones: n.ledger.Zones(),
 		Agents:  make(map[string]observe.Agent, len(agents)),
 		Missing: n.missing, // fixed since Open
-		Probes:  snap.Probes,
+		Probes:  slices.Concat(snap.Probes, f.probes),
+		Further: n.further.measures(),
+		Moves:   n.moves.latest(),
 	}
 	if p := n.latest.Load(); p != nil {
 		o.Interval = max(snap.At-p.At, time.Nanosecond)
 	}
 	for _, a := range agents {
+		a.Memory, a.Lacking = f.Memory[a.Name], f.Lacking[a.Name]
 		o.Agents[a.Name] = a
 	}
 	o.Breakdown = n.breakdown(charges)
@@ -294,6 +303,7 @@ func (n *Node) Close() error {
 	if n.sensor != nil {
 		errs = append(errs, n.sensor.Close())
 	}
+	errs = append(errs, n.further.close())
 	if n.meter != nil {
 		errs = append(errs, n.meter.Close())
 	}

@@ -37,10 +37,11 @@ func usage(u ledger.Usage) *camv1.Usage {
 			MemorySomeNanoseconds: c[ledger.MemoryStall], MemoryFullNanoseconds: c[ledger.MemoryFullStall],
 		}
 	}
-	if has(c, ledger.Reclaimed, ledger.OOMKills) {
+	if has(c, ledger.Reclaimed, ledger.MemoryPressureEvents) {
 		out.Memory = &camv1.MemoryEvents{
 			ReclaimedBytes: c[ledger.Reclaimed], RefaultedPages: c[ledger.Refaults],
 			High: c[ledger.MemoryAtHigh], Max: c[ledger.MemoryAtMax], OomKills: c[ledger.OOMKills],
+			PressureEvents: c[ledger.MemoryPressureEvents],
 		}
 	}
 	if has(c, ledger.ReceivedBytes, ledger.RefusedConnections) {

@@ -31,6 +31,9 @@ const (
 	MemoryAtHigh // times
 	MemoryAtMax  // times
 	OOMKills     // processes
+	// MemoryPressureEvents: times that the kernel told of a stall of 15% within
+	// a window (a PSI trigger).
+	MemoryPressureEvents
 	// Network.
 	ReceivedBytes
 	ReceivedPackets
@@ -50,7 +53,7 @@ const (
 var counterNames = [NumCounters]string{
 	"throttled_time_ns", "throttled_periods",
 	"cpu_stall_ns", "cpu_full_stall_ns", "io_stall_ns", "io_full_stall_ns", "memory_stall_ns", "memory_full_stall_ns",
-	"memory_reclaimed_bytes", "memory_refaults", "memory_at_high", "memory_at_max", "memory_oom_kills",
+	"memory_reclaimed_bytes", "memory_refaults", "memory_at_high", "memory_at_max", "memory_oom_kills", "memory_pressure_events",
 	"network_received_bytes", "network_received_packets", "network_sent_bytes", "network_sent_packets", "network_refused_connections",
 	"moved_in", "moved_out",
 	"cycles", "instructions",

@@ -52,7 +52,7 @@ type Further struct {
 	Network bool
 }
 
-// Move is a task that left an account, or came to one.
+// Move is a task that left an agent.
 type Move struct {
 	sensor.Move
 	Time                   time.Time
@@ -85,7 +85,7 @@ type Observation struct {
 	Breakdown []CgroupUsage // of system, busiest first
 	Missing   []string
 	Probes    []sensor.Probe
-	// Moves are the latest between accounts, newest last.
+	// Moves are the latest out of agents, newest last.
 	Moves []Move
 	// Self is the node's own use since it started; its energy is an estimate
 	// and contained in system.

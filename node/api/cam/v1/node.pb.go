@@ -431,8 +431,8 @@ type Observation struct {
 	Self *Usage `protobuf:"bytes,12,opt,name=self,proto3" json:"self,omitempty"`
 	// Which figures the sensor has. One that it has not is 0 in every Usage.
 	Measured *Measured `protobuf:"bytes,13,opt,name=measured,proto3" json:"measured,omitempty"`
-	// Tasks that left an agent or came to one, newest last; the latest 64. For
-	// people; agents see none.
+	// Tasks that left an agent, newest last; the latest 64 since the node started.
+	// For people; agents see none.
 	Moves         []*Move `protobuf:"bytes,14,rep,name=moves,proto3" json:"moves,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -566,8 +566,8 @@ func (x *Observation) GetMoves() []*Move {
 	return nil
 }
 
-// Move is a task that changed its cgroup. What it had used stays where it was
-// used.
+// Move is a task that changed its cgroup, and so who pays. What it had used
+// stays where it was used.
 type Move struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Time    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
@@ -1508,6 +1508,8 @@ type MemoryEvents struct {
 	High           uint64                 `protobuf:"varint,3,opt,name=high,proto3" json:"high,omitempty"`
 	Max            uint64                 `protobuf:"varint,4,opt,name=max,proto3" json:"max,omitempty"`
 	OomKills       uint64                 `protobuf:"varint,5,opt,name=oom_kills,json=oomKills,proto3" json:"oom_kills,omitempty"`
+	// Times that the kernel told of a memory stall of 15% within a window.
+	PressureEvents uint64 `protobuf:"varint,6,opt,name=pressure_events,json=pressureEvents,proto3" json:"pressure_events,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1573,6 +1575,13 @@ func (x *MemoryEvents) GetMax() uint64 {
 func (x *MemoryEvents) GetOomKills() uint64 {
 	if x != nil {
 		return x.OomKills
+	}
+	return 0
+}
+
+func (x *MemoryEvents) GetPressureEvents() uint64 {
+	if x != nil {
+		return x.PressureEvents
 	}
 	return 0
 }
@@ -2597,13 +2606,14 @@ const file_cam_v1_node_proto_rawDesc = "" +
 	"\x13io_some_nanoseconds\x18\x03 \x01(\x04R\x11ioSomeNanoseconds\x12.\n" +
 	"\x13io_full_nanoseconds\x18\x04 \x01(\x04R\x11ioFullNanoseconds\x126\n" +
 	"\x17memory_some_nanoseconds\x18\x05 \x01(\x04R\x15memorySomeNanoseconds\x126\n" +
-	"\x17memory_full_nanoseconds\x18\x06 \x01(\x04R\x15memoryFullNanoseconds\"\xa3\x01\n" +
+	"\x17memory_full_nanoseconds\x18\x06 \x01(\x04R\x15memoryFullNanoseconds\"\xcc\x01\n" +
 	"\fMemoryEvents\x12'\n" +
 	"\x0freclaimed_bytes\x18\x01 \x01(\x04R\x0ereclaimedBytes\x12'\n" +
 	"\x0frefaulted_pages\x18\x02 \x01(\x04R\x0erefaultedPages\x12\x12\n" +
 	"\x04high\x18\x03 \x01(\x04R\x04high\x12\x10\n" +
 	"\x03max\x18\x04 \x01(\x04R\x03max\x12\x1b\n" +
-	"\toom_kills\x18\x05 \x01(\x04R\boomKills\"\xce\x01\n" +
+	"\toom_kills\x18\x05 \x01(\x04R\boomKills\x12'\n" +
+	"\x0fpressure_events\x18\x06 \x01(\x04R\x0epressureEvents\"\xce\x01\n" +
 	"\aNetwork\x12%\n" +
 	"\x0ereceived_bytes\x18\x01 \x01(\x04R\rreceivedBytes\x12)\n" +
 	"\x10received_packets\x18\x02 \x01(\x04R\x0freceivedPackets\x12\x1d\n" +
