@@ -33,7 +33,7 @@ func device(t *testing.T, files map[string]string) *machine.Device {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 	defer cancel()
 	d, err := machine.Boot(ctx, img, files, 9465, os.Stderr)
 	if err != nil {

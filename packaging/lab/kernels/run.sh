@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/../../.."
 
 cache=${CAM_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cam-os-edge}/kernels
-packages=${CAM_LAB_PACKAGES:-"./ebpf/cgroup ./ebpf/sensor"}
+packages=${CAM_LAB_PACKAGES:-"./ebpf/cgroup ./ebpf/sensor ./ebpf/block"}
 suites=${*:-"bullseye bookworm"}
 
 say() { echo "kernels: $*" >&2; }
@@ -67,6 +67,8 @@ build() {
 	done
 	truncate -s 64M "$work/disk.img"
 	mke2fs -q -t ext4 -O ^has_journal "$work/disk.img"
+	truncate -s 768M "$work/scratch.img"
+	mke2fs -q -t ext4 "$work/scratch.img"
 }
 
 # try SUITE: boot, run, and believe only a guest that says ok.
@@ -75,12 +77,18 @@ try() {
 	vmlinuz=$(ls "$dir"/boot/vmlinuz-*)
 	loop=$(find "$dir/lib" -name loop.ko)
 	set -- loop.ko="$loop" disk.img="$work/disk.img"
+	n=0
+	for m in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk; do
+		n=$((n + 1))
+		for f in $(find "$dir/lib" -name $m.ko); do set -- "$@" "modules/$n.ko=$f"; done
+	done
 	for t in "$work"/tests/*; do set -- "$@" "tests/$(basename "$t")=$t"; done
 	"$work/guest" -o "$work/initrd" "$@"
 	say "booting ${vmlinuz##*/vmlinuz-}"
 	# thread=single: with thread=multi, attaching to sched_switch crashes guests.
-	timeout 200 qemu-system-x86_64 -accel tcg,thread=single -cpu max -smp 2 -m 1G -no-reboot \
-		-display none -monitor none -serial stdio -nic none -kernel "$vmlinuz" -initrd "$work/initrd" \
+	timeout 300 qemu-system-x86_64 -accel tcg,thread=single -cpu max -smp 2 -m 1G -no-reboot \
+		-display none -monitor none -serial stdio -nic none \
+		-drive file="$work/scratch.img",if=virtio,format=raw -kernel "$vmlinuz" -initrd "$work/initrd" \
 		-append "console=ttyS0 quiet panic=-1 rdinit=/init" </dev/null | tr -d '\r' | tee "$work/$suite.log"
 	tail -n 5 "$work/$suite.log" | grep -q '^guest: ok$' || die "FAILED on ${vmlinuz##*/vmlinuz-}"
 	[ "$(grep -c '^--- PASS' "$work/$suite.log")" -gt 0 ] || die "no test ran on ${vmlinuz##*/vmlinuz-}"

@@ -95,7 +95,7 @@ func (d *Device) start(ctx context.Context, log io.Writer) error {
 	if _, err := g.Run(ctx, "systemctl is-system-running --wait || true", nil, 5*time.Minute); err != nil {
 		return err
 	}
-	if r, err := g.Run(ctx, network, nil, time.Minute); err != nil || r.Code != 0 {
+	if r, err := g.Run(ctx, network, nil, 5*time.Minute); err != nil || r.Code != 0 {
 		return errors.Join(fmt.Errorf("no network in the guest: %s", r.Stderr), err)
 	}
 	fmt.Fprintf(log, "lab: %s, has booted after %v\n", d, time.Since(started).Round(100*time.Millisecond))

@@ -6,7 +6,8 @@
 //
 // NAME is a path inside the guest. The guest mounts what a kernel test needs
 // (proc, sysfs, devtmpfs, cgroup2, an ext4 at /disk when there are a /loop.ko
-// and a /disk.img), then runs every /tests/* with -test.v, each in its own
+// and a /disk.img, the virtio disk's ext4 at /scratch when there are
+// /modules/*.ko), then runs every /tests/* with -test.v, each in its own
 // session, and says "guest: ok" or "guest: FAILED" last.
 package main
 
