@@ -70,6 +70,11 @@ func (r *Registry) look(e *entry) (lost bool) {
 		return false
 	}
 	if p := e.path(); p != "" {
+		for other := range e.members {
+			if other != p {
+				e.leave(other)
+			}
+		}
 		e.join(p)
 	}
 	var running, exists, failed bool
