@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/../../.."
 
 cache=${CAM_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cam-os-edge}/kernels
-packages=${CAM_LAB_PACKAGES:-"./ebpf/cgroup ./ebpf/sensor ./ebpf/block"}
+packages=${CAM_LAB_PACKAGES:-"./ebpf/cgroup ./ebpf/sensor ./ebpf/block ./ebpf/cgroupfs ./ebpf/network"}
 suites=${*:-"bullseye bookworm"}
 
 say() { echo "kernels: $*" >&2; }
