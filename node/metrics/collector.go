@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/cam-os/edge/ebpf/histogram"
 	"github.com/cam-os/edge/energy"
 	"github.com/cam-os/edge/node/ledger"
 	"github.com/cam-os/edge/node/observe"
@@ -25,46 +26,7 @@ type Collector struct {
 	latest func() *observe.Observation
 	gauges []Gauge
 	descs  map[string]*prometheus.Desc
-}
-
-type family struct {
-	name, help string
-	labels     []string
-}
-
-var families = []family{
-	{"cam_agent_cpu_seconds_total", "Time that processes of the agent ran on a CPU.", []string{"agent", "source"}},
-	{"cam_agent_context_switches_total", "Times that a task of the agent was switched out.", []string{"agent", "source"}},
-	{"cam_agent_io_bytes_total", "Bytes that the agent fetched from (read) or sent to (write) the storage layer.", []string{"agent", "direction", "source"}},
-	{"cam_agent_energy_joules_total", "Energy charged to the agent, by zone. Zones overlap: never sum them.", []string{"agent", "zone", "source"}},
-	{"cam_agent_running", "1 while the agent's cgroup holds processes.", []string{"agent"}},
-	{"cam_agent_info", "The agent's cgroup below the cgroup2 root.", []string{"agent", "cgroup"}},
-	{"cam_retired_cpu_seconds_total", "CPU time of ended agents whose accounts were folded into one.", []string{"source"}},
-	{"cam_retired_energy_joules_total", "Energy of ended agents whose accounts were folded into one.", []string{"zone", "source"}},
-	{"cam_system_cpu_seconds_total", "CPU time of everything that is no agent.", []string{"source"}},
-	{"cam_system_io_bytes_total", "Storage bytes of everything that is no agent.", []string{"direction", "source"}},
-	{"cam_unattributed_cpu_seconds_total", "CPU time measured while the sensor had no room to name its cgroup.", []string{"source"}},
-	{"cam_node_energy_joules_total", "Energy metered, by zone. Zones overlap: never sum them.", []string{"zone", "source"}},
-	{"cam_node_agents_energy_joules_total", "Energy charged to all agents together, folded ones included.", []string{"zone", "source"}},
-	{"cam_node_idle_energy_joules_total", "Energy that a quiet machine draws anyway.", []string{"zone", "source"}},
-	{"cam_node_system_energy_joules_total", "Energy charged to everything that is no agent.", []string{"zone", "source"}},
-	{"cam_node_unattributed_energy_joules_total", "Energy metered that cannot be charged to anybody.", []string{"zone", "source"}},
-	{"cam_node_energy_residual_joules", "Metered minus agents, system, idle and unattributed: always 0.", []string{"zone", "source"}},
-	{"cam_node_idle_power_watts", "Learned or configured power of a quiet zone.", []string{"zone", "source"}},
-	{"cam_node_power_watts", "Mean power over the latest interval.", []string{"zone", "source"}},
-	{"cam_energy_reading_age_seconds", "Time since the zone's counter last moved.", []string{"zone", "socket", "source"}},
-	{"cam_energy_relative_error_ratio", "Relative standard uncertainty of the zone's readings, 0 when not known.", []string{"zone", "socket", "source"}},
-	{"cam_energy_wraps_total", "Counter wraps seen and corrected.", []string{"zone", "socket", "source"}},
-	{"cam_energy_resets_total", "Times that a counter went back and it was no wrap.", []string{"zone", "socket", "source"}},
-	{"cam_energy_reading_faults_total", "Readings that failed or were refused as implausible.", []string{"zone", "socket", "source"}},
-	{"cam_observation_time_seconds", "When the figures were measured, Unix time.", nil},
-	{"cam_observation_interval_seconds", "Length of the latest interval.", nil},
-	{"cam_sensor_info", "Where CPU and I/O figures come from.", []string{"source"}},
-	{"cam_missing_capabilities", "How many things this node cannot measure; camctl doctor names them.", nil},
-	{"cam_probe_runs_total", "Runs of a kernel program; 0 while kernel.bpf_stats_enabled is off.", []string{"program"}},
-	{"cam_probe_run_seconds_total", "Time in a kernel program; 0 while kernel.bpf_stats_enabled is off.", []string{"program"}},
-	{"cam_node_self_cpu_seconds_total", "CPU time of the node itself, contained in system.", nil},
-	{"cam_node_self_energy_joules_total", "Estimated energy of the node itself, contained in system.", []string{"zone", "source"}},
+	disks  disks
 }
 
 // NewCollector renders what latest returns; nil before the first interval.
@@ -120,6 +82,10 @@ func (s sink) gauge(name string, v float64, labels ...string) {
 	s.ch <- prometheus.MustNewConstMetric(s.c.descs[name], prometheus.GaugeValue, v, labels...)
 }
 
+func (s sink) histogram(name string, l ladder, h histogram.Log2, labels ...string) {
+	s.ch <- prometheus.MustNewConstHistogram(s.c.descs[name], h.Count(), seconds(h.Sum), l.buckets(h), labels...)
+}
+
 func (s sink) observation(o *observe.Observation) {
 	s.gauge("cam_observation_time_seconds", float64(o.Time.UnixMilli())/1e3)
 	s.gauge("cam_observation_interval_seconds", o.Interval.Seconds())
@@ -137,25 +103,7 @@ func (s sink) account(a ledger.Account, o *observe.Observation) {
 	source, u := string(o.Sensor), a.Total
 	switch a.Kind {
 	case ledger.KindAgent:
-		// A series that stands still would say that nothing was used.
-		if o.Measures.Agents {
-			s.counter("cam_agent_cpu_seconds_total", u.CPU.Seconds(), a.Name, source)
-			s.energy("cam_agent_energy_joules_total", u, a.Name)
-		}
-		if o.Measures.Agents && o.Measures.Switches {
-			s.counter("cam_agent_context_switches_total", float64(u.Switches), a.Name, source)
-		}
-		if o.Measures.Agents && o.Measures.IO {
-			s.counter("cam_agent_io_bytes_total", float64(u.Read), a.Name, "read", source)
-			s.counter("cam_agent_io_bytes_total", float64(u.Written), a.Name, "write", source)
-		}
-		agent := o.Agents[a.Name]
-		running := 0.0
-		if agent.State == observe.Running && agent.Name != "" {
-			running = 1
-		}
-		s.gauge("cam_agent_running", running, a.Name)
-		s.gauge("cam_agent_info", 1, a.Name, agent.Cgroup)
+		s.agent(a, o)
 	case ledger.KindRetired:
 		s.counter("cam_retired_cpu_seconds_total", u.CPU.Seconds(), source)
 		s.energy("cam_retired_energy_joules_total", u)
@@ -165,8 +113,20 @@ func (s sink) account(a ledger.Account, o *observe.Observation) {
 			s.counter("cam_system_io_bytes_total", float64(u.Read), "read", source)
 			s.counter("cam_system_io_bytes_total", float64(u.Written), "write", source)
 		}
+		if o.Further.Block {
+			s.blockBytes("cam_system_block_bytes_total", u)
+		}
 	case ledger.KindUnattributed:
 		s.counter("cam_unattributed_cpu_seconds_total", u.CPU.Seconds(), source)
+		if o.Further.Block {
+			s.blockBytes("cam_unattributed_block_bytes_total", u)
+		}
+	}
+}
+
+func (s sink) blockBytes(name string, u ledger.Usage) {
+	for k, b := range s.blocks(u) {
+		s.counter(name, float64(b.Bytes), k.Device, k.Op.String())
 	}
 }
 
