@@ -448,3 +448,58 @@ func FuzzSensors(f *testing.F) {
 		}
 	})
 }
+
+// Where powercap shows a zone, perf opens no event for it; a counter of a
+// device that sleeps is left alone, and counts on.
+func TestOneSourceAZone(t *testing.T) {
+	root := plant(t, "perf.txtar")
+	makeZone(t, root, "intel-rapl:0", "package-0", "5000000", "65532610987")
+	makeZone(t, root, "intel-rapl:1", "package-1", "5000000", "65532610987")
+	m, missing := open(t, energy.Config{Sysfs: root, Ignore: []string{"core", "uncore", "dram", "psys"}})
+	if got := zones(m.Read(at(1))); got != "package/0/simulated package/1/simulated" || len(missing) != 0 {
+		t.Error(got, missing)
+	}
+	put(t, root, "intel-rapl:1", "energy_uj", "7000000")
+	if r := find(m.Read(at(30)), "package", 1); r.Total != 2*joule {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestSleepingCounter(t *testing.T) {
+	root := plant(t, "laptop-battery.txtar")
+	m, _ := open(t, energy.Config{Sysfs: root})
+	gpu := func(s int) energy.Reading { return find(m.Read(at(s)), "gpu-03-00-0", energy.AllSockets) }
+	status := "class/hwmon/hwmon3/device/power/runtime_status"
+	gpu(1)
+	set(t, root, status, "suspended")
+	if r := gpu(2); r.State != energy.Stale || !strings.Contains(r.Note, "sleeps") || r.Faults != 0 {
+		t.Errorf("%+v", r)
+	}
+	set(t, root, status, "active")
+	set(t, root, "class/hwmon/hwmon3/energy1_input", "5557221110")
+	if r := gpu(30); r.Total != 5*joule || r.State != energy.Fresh {
+		t.Errorf("%+v", r)
+	}
+	// Its power was cut: it starts anew, which is no fault.
+	set(t, root, status, "suspended")
+	gpu(40)
+	set(t, root, status, "active")
+	set(t, root, "class/hwmon/hwmon3/energy1_input", "1000000")
+	if r := gpu(60); r.Total != 5*joule || r.State != energy.Fresh || r.Resets != 1 || r.Faults != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	for _, listing := range []string{"laptop.txtar", "steam-deck.txtar", "jetson-orin.txtar", "power9.txtar"} {
+		b.Run(listing, func(b *testing.B) {
+			m, _ := open(b, energy.Config{Sysfs: plant(b, listing)})
+			a := at(1)
+			m.Read(a)
+			b.ReportAllocs()
+			for b.Loop() {
+				m.Read(a) // the clock stands still: no scan
+			}
+		})
+	}
+}

@@ -67,7 +67,7 @@ func standing(d *domain) string {
 //
 // A simulated zone has no error of its own: what it shows is the truth.
 func (d *domain) uncertainty(amd bool) float64 {
-	if d.zone.Source != RAPL {
+	if !d.zone.Source.Measured() {
 		return 0
 	}
 	accuracy := 0.05

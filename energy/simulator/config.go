@@ -34,6 +34,11 @@ type Config struct {
 	// 0 means nothing. It is drawn on socket OtherSocket.
 	OtherWatts  float64 `yaml:"other_watts"`
 	OtherSocket int     `yaml:"other_socket"`
+	// Board adds an INA3221 whose rail VDD_IN feeds all sockets and their DRAM,
+	// Battery a battery that is discharged by the same. They show power, the
+	// mean of the latest step, in mV × mA and in µW.
+	Board   bool `yaml:"board"`
+	Battery bool `yaml:"battery"`
 }
 
 // Socket is a package.

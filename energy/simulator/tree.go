@@ -16,14 +16,15 @@ import (
 
 const truthFile = "truth.json"
 
-// tree is the powercap directory of a simulator.
+// tree is the directory that a simulator plays sysfs in.
 type tree struct {
 	root  string
 	span  energy.Microjoules
 	start energy.Microjoules
 	cores []bool
 	drams []bool
-	lock  *os.File // the root directory: one simulator drives it at a time
+	gauges
+	lock *os.File // the root directory: one simulator drives it at a time
 }
 
 // take locks the root for this simulator.
@@ -58,12 +59,15 @@ func newTree(c Config) (tree, error) {
 
 func (t *tree) build(c Config) error {
 	powercap := filepath.Join(c.Root, "class/powercap")
-	if _, err := os.Stat(powercap); err == nil {
+	for _, class := range []string{powercap, filepath.Join(c.Root, hwmonDir), filepath.Join(c.Root, batteryDir)} {
+		if _, err := os.Lstat(class); err != nil {
+			continue
+		}
 		// Never draw over a tree that is somebody else's.
 		if _, err := os.Stat(filepath.Join(c.Root, truthFile)); err != nil {
-			return fmt.Errorf("simulator: root: %s exists and no simulator made it; name another directory", powercap)
+			return fmt.Errorf("simulator: root: %s exists and no simulator made it; name another directory", class)
 		}
-		if err := os.RemoveAll(powercap); err != nil {
+		if err := os.RemoveAll(class); err != nil {
 			return err
 		}
 	}
@@ -88,6 +92,9 @@ func (t *tree) build(c Config) error {
 			return fmt.Errorf("simulator: root: %w", err)
 		}
 	}
+	if err := t.gauges.build(c); err != nil {
+		return fmt.Errorf("simulator: root: %w", err)
+	}
 	return nil
 }
 
@@ -110,8 +117,8 @@ func (t tree) zone(dir, name string, rated energy.Microwatts) error {
 	)
 }
 
-// write shows the truth in the counters, and in truth.json.
-func (t tree) write(truth Truth) error {
+// write shows the truth in the counters and gauges, and in truth.json.
+func (t *tree) write(truth Truth) error {
 	var errs []error
 	show := func(zone string, e energy.Microjoules) {
 		file := filepath.Join(t.root, "class/powercap", zone, "energy_uj")
@@ -126,6 +133,7 @@ func (t tree) write(truth Truth) error {
 			show(dramName(i), s.DRAM)
 		}
 	}
+	errs = append(errs, t.gauges.write(t.root, truth))
 	text, err := json.MarshalIndent(truth, "", "  ")
 	errs = append(errs, err, replace(filepath.Join(t.root, truthFile), append(text, '\n')))
 	return errors.Join(errs...)
