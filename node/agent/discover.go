@@ -18,9 +18,8 @@ const (
 	// settle is for how many ticks it is walked after something has moved: a
 	// runtime makes a container's cgroup in several steps.
 	settle = 3
-	// costly is how long a walk may take without a pause of rarely as long.
-	costly = 50 * time.Millisecond
-	rarely = 50
+	// cgroupsASecond is what walks may look at, in the mean.
+	cgroupsASecond = 4096
 	// mostMembers bounds the cgroups of all patterns: each costs a descriptor.
 	mostMembers = 4096
 )
@@ -33,7 +32,6 @@ type discovery struct {
 	names    *container.Names
 
 	walked  time.Time
-	cost    time.Duration       // of the last walk
 	settled uint64              // the tick until which it goes on
 	globbed map[*entry][]string // what matches a pattern for paths
 	refs    []container.Ref     // all containers that a pattern may mean
@@ -66,8 +64,8 @@ func (r *Registry) discover(lost bool) error {
 		r.settled = r.tick + settle
 	}
 	// A tree that is large, and that somebody keeps changing, may not keep the
-	// node busy.
-	if r.cost > costly && time.Since(r.walked) < rarely*r.cost {
+	// node busy: a second for each of so many cgroups.
+	if time.Since(r.walked) < time.Duration(r.tree.visited/cgroupsASecond)*time.Second {
 		return r.tree.err
 	}
 	due := r.tick < r.settled || r.tick%adoptEvery == 0 || time.Since(r.walked) >= walkEvery
@@ -82,7 +80,6 @@ func (r *Registry) discover(lost bool) error {
 
 func (r *Registry) walk() {
 	r.walked = time.Now()
-	defer func() { r.cost = time.Since(r.walked) }()
 	r.tree.begin()
 	r.globbed, r.refs = make(map[*entry][]string), nil
 	named := false
@@ -105,7 +102,7 @@ func (r *Registry) claim() error {
 	var errs []error
 	r.resolveUsers(&errs)
 	names := r.resolve(&errs)
-	taken, full := make(map[string]*entry), false
+	taken, changed, full := make(map[string]*entry), make(map[*entry]bool), false
 	for _, e := range r.patterns {
 		found := r.globbed[e]
 		for i, ref := range r.refs {
@@ -128,16 +125,20 @@ func (r *Registry) claim() error {
 		for p := range e.members {
 			if by := taken[p]; by != nil && by != e || r.reserved(p) {
 				e.leave(p)
+				changed[e] = true
 			}
 		}
 	}
 	for p, e := range taken {
-		e.join(p)
+		if e.members[p] == nil {
+			e.join(p)
+			changed[e] = true
+		}
 	}
 	if full {
 		errs = append(errs, fmt.Errorf("the patterns of agents.known match more than %d cgroups: the rest stays in %s", mostMembers, ledger.System))
 	}
-	for _, e := range r.patterns {
+	for e := range changed {
 		r.look(e)
 	}
 	return errors.Join(errs...)
