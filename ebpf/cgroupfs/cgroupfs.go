@@ -33,12 +33,13 @@ type Pressure struct{ Some, Full time.Duration }
 type Memory struct {
 	Current uint64
 	// Peak since the cgroup was made; 0 before Linux 5.19, and then estimated
-	// by who watches.
+	// by who watches. Between two Reads that look at it, at most ten apart, it
+	// is no less than Current was.
 	Peak uint64
 	// WorkingSet is Current less inactive file pages, as cAdvisor and the
 	// kubelet define it.
 	WorkingSet uint64
-	// Max is memory.max; 0 for no limit.
+	// Max is memory.max, at most ten Reads old; 0 for no limit.
 	Max  uint64
 	Swap uint64
 	// Cumulative: bytes reclaimed (pgsteal), pages fetched again that had been

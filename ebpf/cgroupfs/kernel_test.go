@@ -68,7 +68,7 @@ func TestMemory(t *testing.T) {
 	if got.Current < 30*mb || got.WorkingSet < 30*mb || got.WorkingSet > got.Current {
 		t.Errorf("%+v", got)
 	}
-	if _, err := os.Stat(filepath.Join(inner.dir, "memory.peak")); err == nil && got.Peak < got.Current-mb {
+	if _, err := os.Stat(filepath.Join(inner.dir, "memory.peak")); err == nil && got.Peak < got.Current {
 		t.Errorf("peak below the current: %+v", got)
 	}
 	_ = c.Process.Kill()
@@ -77,7 +77,9 @@ func TestMemory(t *testing.T) {
 	// The page cache of a write is reclaimed below a limit.
 	inner.write(t, "memory.max", "8388608")
 	_ = start(t, inner.dir, "write:"+filepath.Join(t.TempDir(), "f")+":24").Wait()
-	got = look(t, r).Memory
+	for range patience + 1 {
+		got = look(t, r).Memory
+	}
 	if got.Max != 8*mb || got.Reclaimed < 8*mb || got.AtMax == 0 {
 		t.Errorf("after a write of 24 MB: %+v", got)
 	}

@@ -50,15 +50,26 @@ func (r *Reader) throttle(t *Throttle) (bool, error) {
 	return true, err
 }
 
-func (r *Reader) memory(m *Memory) (bool, error) {
+// limits are what moves slowly.
+type limits struct{ peak, max uint64 }
+
+func (r *Reader) memory(m *Memory, due bool) (bool, error) {
+	slow := &r.limits
+	if due {
+		*slow = limits{}
+	}
 	for _, v := range []struct {
 		file file
 		to   *uint64
 		read func([]byte) (uint64, error)
+		skip bool
 	}{
-		{memoryCurrent, &m.Current, single}, {memoryPeak, &m.Peak, single},
-		{memoryMax, &m.Max, limit}, {memorySwap, &m.Swap, single},
+		{memoryCurrent, &m.Current, single, false}, {memorySwap, &m.Swap, single, false},
+		{memoryPeak, &slow.peak, single, !due}, {memoryMax, &slow.max, limit, !due},
 	} {
+		if v.skip {
+			continue
+		}
 		b, err := r.content(v.file)
 		if err != nil {
 			return false, err
@@ -70,8 +81,13 @@ func (r *Reader) memory(m *Memory) (bool, error) {
 			continue
 		}
 		if *v.to, err = v.read(b); err != nil {
+			r.retry = true
 			return false, r.says(v.file, err)
 		}
+	}
+	if m.Max = slow.max; r.fds[memoryPeak] >= 0 {
+		slow.peak = max(slow.peak, m.Current)
+		m.Peak = slow.peak
 	}
 	b, err := r.content(memoryStats)
 	if b == nil || err != nil {

@@ -34,8 +34,8 @@ func (f file) String() string {
 		"memory.swap.current", "memory.stat", "memory.events", "cpu.pressure", "io.pressure", "memory.pressure"}[f]
 }
 
-// patience is after how many looks the controllers are read, and files that were
-// absent tried, again.
+// patience is after how many looks the controllers and the limits are read, and
+// files that were absent tried, again.
 const patience = 10
 
 // Reader looks at one cgroup again and again, for one system call a file. It
@@ -51,6 +51,7 @@ type Reader struct {
 	looks   int  // since then
 	calm    bool // no cpu controller, as of then
 	heard   bool // a file was there in this look
+	limits  limits
 	enabled string
 
 	periods, throttled, reclaimed, refaults, high, max, oomKills counter
@@ -133,7 +134,9 @@ func (r *Reader) ID() cgroup.ID { return r.id }
 // the cgroup was removed. Cumulative figures never go back: a count that did is
 // reported once, and goes on from there.
 func (r *Reader) Read() (Stat, error) {
-	if r.looks++; r.retry || r.looks > patience {
+	r.looks++
+	due := r.retry || r.looks > patience
+	if due {
 		if err := errors.Join(r.refresh(), r.open()); err != nil {
 			return Stat{}, err
 		}
@@ -156,7 +159,7 @@ func (r *Reader) Read() (Stat, error) {
 	if keep(r.throttle(&all.throttle)) {
 		s.Throttle = &all.throttle
 	}
-	if keep(r.memory(&all.memory)) {
+	if keep(r.memory(&all.memory, due)) {
 		s.Memory = &all.memory
 	}
 	for i, to := range [...]**Pressure{&s.CPU, &s.IO, &s.Mem} {

@@ -48,8 +48,16 @@ func TestFigures(t *testing.T) {
 		t.Errorf("%d, %v, %v", r.ID(), r.Enabled(), r.Missing())
 	}
 	put("memory.max", "5000\n")
+	put("memory.current", "3000000\n")
+	if got := look(t, r).Memory; got.Peak != 3000000 {
+		t.Errorf("a peak below the current: %+v", got)
+	}
+	put("memory.peak", "3000001\n")
 	put("memory.current", "10\n") // less than what is inactive: read a moment later
-	if got := look(t, r).Memory; got.Max != 5000 || got.WorkingSet != 0 {
+	for range patience {
+		look(t, r)
+	}
+	if got := look(t, r).Memory; got.Max != 5000 || got.Peak != 3000001 || got.WorkingSet != 0 {
 		t.Errorf("%+v", got)
 	}
 }
