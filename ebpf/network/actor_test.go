@@ -34,11 +34,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// play does what a role says, step by step: up (the loopback),
-// card@lo@MTU, tcp@HOST@BYTES and udp@HOST@COUNT
-// within the process, refused@HOST@COUNT, lo (print the loopback's own
-// counters), wait (for a line on standard input), open (print what a Counter
-// says of itself).
+// play does what a role says, step by step: up (the loopback), card@lo@MTU,
+// tcp@HOST@BYTES and udp@HOST@COUNT within the process, half (udp that waits
+// halfway), refused@HOST@COUNT, lo (print the loopback's own counters), wait
+// (for a line on standard input), open (print what a Counter says of itself).
 func play(steps []string) error {
 	in := bufio.NewReader(os.Stdin)
 	for _, s := range steps {
@@ -56,7 +55,13 @@ func play(steps []string) error {
 		case "tcp":
 			err = talkTCP(f[1], n)
 		case "udp":
-			err = talkUDP(f[1], n)
+			err = talkUDP(f[1], n, nil)
+		case "half":
+			err = talkUDP(f[1], n, func() error {
+				fmt.Println("ready")
+				_, err := in.ReadString('\n')
+				return err
+			})
 		case "refused":
 			for range n {
 				if _, err := net.Dial("tcp", net.JoinHostPort(f[1], "9")); !errors.Is(err, syscall.ECONNREFUSED) {
@@ -167,7 +172,8 @@ func talkTCP(host string, n int) error {
 
 const datagram = 100
 
-func talkUDP(host string, n int) error {
+// talkUDP sends to a socket of its own, and halfway does what it is told.
+func talkUDP(host string, n int, half func() error) error {
 	l, err := net.ListenPacket("udp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return err
@@ -179,7 +185,12 @@ func talkUDP(host string, n int) error {
 	}
 	defer c.Close()
 	b := make([]byte, datagram)
-	for range n {
+	for i := range n {
+		if i == n/2 && half != nil {
+			if err := half(); err != nil {
+				return err
+			}
+		}
 		if _, err := c.Write(b); err != nil {
 			return err
 		}

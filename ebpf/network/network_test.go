@@ -262,6 +262,27 @@ func TestVanished(t *testing.T) {
 	}
 }
 
+// Sockets outlive the cgroup that made them, and stay its own.
+func TestSocketsOutliveTheCgroup(t *testing.T) {
+	h := hierarchy(t)
+	c := counter(t, h)
+	l := newLeaf(t, h, "")
+	follow(t, c, l)
+	a := start(t, l.dir, "half@127.0.0.1@10")
+	a.line()
+	if got := read(t, c)[l.id]; got.SentPackets != 5 {
+		t.Errorf("halfway: %+v", got)
+	}
+	if err := h.Move("/", a.cmd.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	l.remove(t)
+	a.goOn().end()
+	if got := read(t, c)[l.id]; got.SentPackets != 10 || got.ReceivedPackets != 10 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestProbesKnowTheirCost(t *testing.T) {
 	h := hierarchy(t)
 	c := counter(t, h)
