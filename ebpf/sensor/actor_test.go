@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,6 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // play does what a role says, step by step: burn:2ms, write:FILE:BYTES,
+// threads:FILE:BYTES (four threads, each a file of its own; they stay),
 // read:FILE, wait (for a line on standard input), io (print /proc/self/io's write_bytes),
 // sensor (print what an open sensor says of itself).
 func play(steps []string) error {
@@ -54,6 +56,10 @@ func play(steps []string) error {
 				return err
 			}
 			if err := os.WriteFile(name, bytes.Repeat([]byte("cam "), size/4), 0o600); err != nil {
+				return err
+			}
+		case "threads":
+			if err := writeInThreads(arg); err != nil {
 				return err
 			}
 		case "read":
@@ -80,6 +86,24 @@ func play(steps []string) error {
 		}
 	}
 	return nil
+}
+
+// writeInThreads leaves its threads waiting, with what they wrote.
+func writeInThreads(arg string) error {
+	done := make(chan error)
+	for i := range 4 {
+		go func() {
+			runtime.LockOSThread()
+			name, n, _ := strings.Cut(arg, ":")
+			done <- play([]string{fmt.Sprintf("write:%s%d:%s", name, i, n)})
+			select {}
+		}()
+	}
+	var errs []error
+	for range 4 {
+		errs = append(errs, <-done)
+	}
+	return errors.Join(errs...)
 }
 
 // describe prints the source and what is missing of a sensor opened here.

@@ -32,7 +32,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 			}
 			ids = append(ids, id)
 		}
-		if len(ids) != 5 {
+		if len(ids) != 7 {
 			t.Fatalf("%d programs", len(ids))
 		}
 		if err := s.Close(); err != nil {

@@ -254,6 +254,9 @@ func noneWentBack(t *testing.T, prev, now *Snapshot) {
 				t.Errorf("%s: CPU went from %v to %v", name, a.OnCPU[p], b.OnCPU[p])
 			}
 		}
+		if sum(b.Cycles) < sum(a.Cycles) || b.Wait != b.Wait.Highest(a.Wait) {
+			t.Errorf("%s: went from %+v to %+v", name, a, b)
+		}
 		if b.Switches < a.Switches || b.Read < a.Read || b.Written < a.Written {
 			t.Errorf("%s: went from %+v to %+v", name, a, b)
 		}
@@ -308,7 +311,7 @@ func TestOneByOne(t *testing.T) {
 	start(t, l.dir, "burn:10ms").end()
 	batch := look(t, s).Cgroups[l.id]
 	s.usages.singly = true
-	if single := look(t, s).Cgroups[l.id]; single.cpu() != batch.cpu() || single.cpu() == 0 {
+	if single := look(t, s).Cgroups[l.id]; single.cpu() != batch.cpu() || single.cpu() == 0 || single.Wait != batch.Wait {
 		t.Errorf("in a batch %v, one by one %v", batch, single)
 	}
 }

@@ -16,11 +16,22 @@ import (
 
 // begin starts every CPU's clock and takes what was done before as given.
 func (k *kernel) begin() error {
-	if _, err := k.look(); err != nil {
+	offline, err := k.look()
+	if err != nil {
+		return err
+	}
+	if err := k.counters.keep(k.state, offline); err != nil {
+		return err
+	}
+	if err := findHomes(k.programs[schedProgFindHomes]); err != nil {
 		return err
 	}
 	live, err := k.liveTasks()
 	if err != nil {
+		return err
+	}
+	// What was done before them is not counted.
+	if k.moves.held, _, err = k.moves.drain(); err != nil {
 		return err
 	}
 	k.io.open(live)
@@ -40,7 +51,7 @@ func (k *kernel) begin() error {
 // offline: their slots still hold what they last ran.
 func (k *kernel) look() (offline []int, err error) {
 	for cpu := range k.state {
-		_, err := k.objs.Look.Run(&ebpf.RunOptions{Flags: unix.BPF_F_TEST_RUN_ON_CPU, CPU: uint32(cpu)})
+		_, err := k.programs[schedProgLook].Run(&ebpf.RunOptions{Flags: unix.BPF_F_TEST_RUN_ON_CPU, CPU: uint32(cpu)})
 		switch {
 		case errors.Is(err, unix.ENXIO):
 			offline = append(offline, cpu)
@@ -61,8 +72,12 @@ func (k *kernel) Snapshot() (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := k.objs.Cpus.Lookup(uint32(0), &k.state); err != nil {
+	if err := k.maps.Cpus.Lookup(uint32(0), &k.state); err != nil {
 		return nil, fmt.Errorf("read per-CPU state: %w", err)
+	}
+	waits, err := k.waits(offline)
+	if err != nil {
+		return nil, err
 	}
 	parents, removed, err := k.ancestries()
 	if err != nil {
@@ -72,13 +87,25 @@ func (k *kernel) Snapshot() (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	moves, moved, err := k.moves.drain()
+	if err != nil {
+		return nil, err
+	}
+	lost, err := k.moves.lost()
+	if err != nil {
+		return nil, err
+	}
 	suspended, err := suspendedTime()
 	if err != nil {
 		return nil, err
 	}
+	if err := k.counters.keep(k.state, offline); err != nil {
+		return nil, err
+	}
 	k.holdBack(entries, offline)
 	s := &Snapshot{At: k.lookedAt(offline) + suspended, Parents: parents, Cgroups: make(map[cgroup.ID]Usage, len(entries))}
-	k.charge(s, entries, live)
+	k.charge(s, entries, waits, live, moved)
+	s.Moves, s.MovesLost = k.moves.known(moves, parents), lost
 	s.Probes = k.cost()
 	k.reap(parents, removed)
 	return s, nil
@@ -114,59 +141,14 @@ func (k *kernel) holdBack(entries []entry, offline []int) {
 		for _, slot := range k.state[cpu].Slots {
 			for i := range entries {
 				if slot.Id != 0 && entries[i].id == cgroup.ID(slot.Id) {
-					entries[i].perCPU[cpu].Ns += slot.Ns
-					entries[i].perCPU[cpu].Switches += slot.Switches
+					e := &entries[i].perCPU[cpu]
+					e.Ns += slot.Ns
+					e.Switches += slot.Switches
+					e.Cycles += slot.Cycles
+					e.Instructions += slot.Instructions
 				}
 			}
 		}
-	}
-}
-
-func (k *kernel) charge(s *Snapshot, entries []entry, live []liveTask) {
-	pkgs := len(k.topo.Packages)
-	s.Idle = make([]time.Duration, pkgs)
-	s.Overflow.OnCPU = make([]time.Duration, pkgs)
-	exited := make(map[cgroup.ID]ioBytes, len(entries)+1)
-	var lost ioBytes
-	for cpu, c := range k.state {
-		p := k.topo.PackageOf[cpu]
-		s.Idle[p] += time.Duration(c.Idle)                  // #nosec G115 -- 292 years of nanoseconds
-		s.Overflow.OnCPU[p] += time.Duration(c.Overflow.Ns) // #nosec G115
-		s.Overflow.Switches += c.Overflow.Switches
-		lost = lost.add(ioBytes{c.Overflow.Read, c.Overflow.Written})
-	}
-	exited[overflow] = lost
-	for _, e := range entries {
-		exited[e.id] = ioBytes{e.total.Read, e.total.Written}
-	}
-	io := k.io.update(exited, live, len(entries) >= k.max)
-	s.Overflow.Read, s.Overflow.Written = io[overflow].Read, io[overflow].Written
-
-	backing := make([]time.Duration, pkgs*len(entries))
-	for _, e := range entries {
-		u := Usage{OnCPU: backing[:pkgs:pkgs], Read: io[e.id].Read, Written: io[e.id].Written}
-		backing = backing[pkgs:]
-		for cpu, v := range e.perCPU {
-			u.OnCPU[k.topo.PackageOf[cpu]] += time.Duration(v.Ns) // #nosec G115
-			u.Switches += v.Switches
-		}
-		a := k.seen[e.id]
-		if a == nil {
-			a = &account{}
-			k.seen[e.id] = a
-		}
-		if a.total == e.total {
-			a.silent++
-		} else {
-			a.total, a.silent = e.total, 0
-		}
-		// Only a CPU that comes or goes during the look could make it less.
-		for p, had := range a.onCPU {
-			u.OnCPU[p] = max(u.OnCPU[p], had)
-		}
-		u.Switches = max(u.Switches, a.switches)
-		a.onCPU, a.switches = append(a.onCPU[:0], u.OnCPU...), u.Switches
-		s.Cgroups[e.id] = u
 	}
 }
 
@@ -211,21 +193,24 @@ func (k *kernel) ancestries() (parents map[cgroup.ID]cgroup.ID, removed map[cgro
 			removed[cgroup.ID(id)] = true
 		}
 	}
-	if k.usages.singly {
-		var id uint64
-		var a schedAncestry
-		it := k.objs.Ancestries.Iterate()
-		for it.Next(&id, &a) {
-			take(id, a)
-		}
-		err = it.Err()
-	} else {
-		err = dump(k.objs.Ancestries, take)
-	}
-	if err != nil {
+	if err := each(k.maps.Ancestries, k.usages.singly, take); err != nil {
 		return nil, nil, fmt.Errorf("read ancestries: %w", err)
 	}
 	return parents, removed, nil
+}
+
+// each reads a whole hash.
+func each[V any](m *ebpf.Map, singly bool, take func(uint64, V)) error {
+	if !singly {
+		return dump(m, take)
+	}
+	var id uint64
+	var v V
+	it := m.Iterate()
+	for it.Next(&id, &v) {
+		take(id, v)
+	}
+	return it.Err()
 }
 
 // dump reads a whole hash in batches.

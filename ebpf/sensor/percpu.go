@@ -90,6 +90,8 @@ func (r *percpuReader) append(id uint64, values []schedUsage) {
 		e.total.Switches += v.Switches
 		e.total.Read += v.Read
 		e.total.Written += v.Written
+		e.total.Cycles += v.Cycles
+		e.total.Instructions += v.Instructions
 	}
 	r.entries = append(r.entries, e)
 }

@@ -24,14 +24,17 @@ func (k *kernel) reap(parents map[cgroup.ID]cgroup.ID, removed map[cgroup.ID]boo
 		}
 		var r percpuReader
 		values := make([]schedUsage, k.usages.cpus)
-		if k.objs.Usages.Lookup(uint64(id), &values) != nil {
+		if k.maps.Usages.Lookup(uint64(id), &values) != nil {
 			continue
 		}
 		if r.append(uint64(id), values); r.entries[0].total != a.total {
 			continue
 		}
-		if err := k.objs.Usages.Delete(uint64(id)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		if err := k.maps.Usages.Delete(uint64(id)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			continue
+		}
+		if k.has.waits {
+			_ = k.maps.Waiting.Delete(uint64(id)) // none was ever made, where there was no room
 		}
 		delete(k.seen, id)
 		k.io.drop(id)
@@ -43,7 +46,7 @@ func (k *kernel) reap(parents map[cgroup.ID]cgroup.ID, removed map[cgroup.ID]boo
 func (k *kernel) held(id cgroup.ID) bool {
 	for _, c := range k.state {
 		for _, s := range c.Slots {
-			if s.Id == uint64(id) && s.Ns != 0 {
+			if s.Id == uint64(id) && (s.Ns != 0 || s.Waited != 0) {
 				return true
 			}
 		}
@@ -71,7 +74,7 @@ func (k *kernel) reapAncestries(parents map[cgroup.ID]cgroup.ID, removed map[cgr
 		}
 	}
 	for _, id := range gone {
-		if k.objs.Ancestries.Delete(uint64(id)) != nil {
+		if k.maps.Ancestries.Delete(uint64(id)) != nil {
 			return
 		}
 	}

@@ -20,19 +20,51 @@ type schedAncestry struct {
 }
 
 type schedCpu struct {
-	_          structs.HostLayout
-	First      uint64
-	Last       uint64
-	Idle       uint64
-	Looked     uint64
-	LookedIdle uint64
-	Overflow   schedUsage
-	Slots      [16]struct {
-		_        structs.HostLayout
-		Id       uint64
-		Ns       uint64
-		Switches uint64
+	_            structs.HostLayout
+	First        uint64
+	Last         uint64
+	Running      uint64
+	Idle         uint64
+	Looked       uint64
+	LookedIdle   uint64
+	Cycles       uint64
+	Instructions uint64
+	Enabled      uint64
+	Stopped      uint64
+	Overflow     schedUsage
+	Waits        schedWaits
+	Slots        [16]struct {
+		_            structs.HostLayout
+		Id           uint64
+		Ns           uint64
+		Switches     uint64
+		Cycles       uint64
+		Instructions uint64
+		Waited       uint64
+		Waits        [26]uint32
 	}
+}
+
+type schedHome struct {
+	_      structs.HostLayout
+	Cgroup uint64
+	Start  uint64
+	Moved  uint64
+}
+
+type schedMove struct {
+	_         structs.HostLayout
+	At        uint64
+	From      uint64
+	To        uint64
+	Key       schedTaskKey
+	Bytes     schedTaskBytes
+	Kind      uint32
+	Process   uint32
+	By        uint32
+	Command   [16]int8
+	ByCommand [16]int8
+	Pad       uint32
 }
 
 type schedTaskBytes struct {
@@ -56,11 +88,19 @@ type schedTaskRecord struct {
 }
 
 type schedUsage struct {
-	_        structs.HostLayout
-	Ns       uint64
-	Switches uint64
-	Read     uint64
-	Written  uint64
+	_            structs.HostLayout
+	Ns           uint64
+	Switches     uint64
+	Read         uint64
+	Written      uint64
+	Cycles       uint64
+	Instructions uint64
+}
+
+type schedWaits struct {
+	_      structs.HostLayout
+	Ns     uint64
+	Counts [26]uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -69,13 +109,24 @@ type schedUsage struct {
 const (
 	schedMapAncestries        = "ancestries"
 	schedMapCpus              = "cpus"
+	schedMapCycleEvents       = "cycle_events"
+	schedMapHomes             = "homes"
+	schedMapInstructionEvents = "instruction_events"
+	schedMapMoves             = "moves"
+	schedMapMovesLost         = "moves_lost"
 	schedMapSettled           = "settled"
 	schedMapUsages            = "usages"
+	schedMapWaiting           = "waiting"
+	schedProgCgroupAttachTask = "cgroup_attach_task"
 	schedProgCgroupRmdir      = "cgroup_rmdir"
+	schedProgFindHomes        = "find_homes"
 	schedProgLook             = "look"
 	schedProgSchedProcessExit = "sched_process_exit"
+	schedProgSchedProcessFork = "sched_process_fork"
 	schedProgSchedSwitch      = "sched_switch"
 	schedProgTaskIo           = "task_io"
+	schedVarCountCycles       = "count_cycles"
+	schedVarCountWaits        = "count_waits"
 )
 
 // loadSched returns the embedded CollectionSpec for sched.
@@ -120,9 +171,12 @@ type schedSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type schedProgramSpecs struct {
+	CgroupAttachTask *ebpf.ProgramSpec `ebpf:"cgroup_attach_task"`
 	CgroupRmdir      *ebpf.ProgramSpec `ebpf:"cgroup_rmdir"`
+	FindHomes        *ebpf.ProgramSpec `ebpf:"find_homes"`
 	Look             *ebpf.ProgramSpec `ebpf:"look"`
 	SchedProcessExit *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
+	SchedProcessFork *ebpf.ProgramSpec `ebpf:"sched_process_fork"`
 	SchedSwitch      *ebpf.ProgramSpec `ebpf:"sched_switch"`
 	TaskIo           *ebpf.ProgramSpec `ebpf:"task_io"`
 }
@@ -131,16 +185,24 @@ type schedProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type schedMapSpecs struct {
-	Ancestries *ebpf.MapSpec `ebpf:"ancestries"`
-	Cpus       *ebpf.MapSpec `ebpf:"cpus"`
-	Settled    *ebpf.MapSpec `ebpf:"settled"`
-	Usages     *ebpf.MapSpec `ebpf:"usages"`
+	Ancestries        *ebpf.MapSpec `ebpf:"ancestries"`
+	Cpus              *ebpf.MapSpec `ebpf:"cpus"`
+	CycleEvents       *ebpf.MapSpec `ebpf:"cycle_events"`
+	Homes             *ebpf.MapSpec `ebpf:"homes"`
+	InstructionEvents *ebpf.MapSpec `ebpf:"instruction_events"`
+	Moves             *ebpf.MapSpec `ebpf:"moves"`
+	MovesLost         *ebpf.MapSpec `ebpf:"moves_lost"`
+	Settled           *ebpf.MapSpec `ebpf:"settled"`
+	Usages            *ebpf.MapSpec `ebpf:"usages"`
+	Waiting           *ebpf.MapSpec `ebpf:"waiting"`
 }
 
 // schedVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type schedVariableSpecs struct {
+	CountCycles *ebpf.VariableSpec `ebpf:"count_cycles"`
+	CountWaits  *ebpf.VariableSpec `ebpf:"count_waits"`
 }
 
 // schedObjects contains all objects after they have been loaded into the kernel.
@@ -163,18 +225,30 @@ func (o *schedObjects) Close() error {
 //
 // It can be passed to loadSchedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type schedMaps struct {
-	Ancestries *ebpf.Map `ebpf:"ancestries"`
-	Cpus       *ebpf.Map `ebpf:"cpus"`
-	Settled    *ebpf.Map `ebpf:"settled"`
-	Usages     *ebpf.Map `ebpf:"usages"`
+	Ancestries        *ebpf.Map `ebpf:"ancestries"`
+	Cpus              *ebpf.Map `ebpf:"cpus"`
+	CycleEvents       *ebpf.Map `ebpf:"cycle_events"`
+	Homes             *ebpf.Map `ebpf:"homes"`
+	InstructionEvents *ebpf.Map `ebpf:"instruction_events"`
+	Moves             *ebpf.Map `ebpf:"moves"`
+	MovesLost         *ebpf.Map `ebpf:"moves_lost"`
+	Settled           *ebpf.Map `ebpf:"settled"`
+	Usages            *ebpf.Map `ebpf:"usages"`
+	Waiting           *ebpf.Map `ebpf:"waiting"`
 }
 
 func (m *schedMaps) Close() error {
 	return _SchedClose(
 		m.Ancestries,
 		m.Cpus,
+		m.CycleEvents,
+		m.Homes,
+		m.InstructionEvents,
+		m.Moves,
+		m.MovesLost,
 		m.Settled,
 		m.Usages,
+		m.Waiting,
 	)
 }
 
@@ -182,24 +256,32 @@ func (m *schedMaps) Close() error {
 //
 // It can be passed to loadSchedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type schedVariables struct {
+	CountCycles *ebpf.Variable `ebpf:"count_cycles"`
+	CountWaits  *ebpf.Variable `ebpf:"count_waits"`
 }
 
 // schedPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadSchedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type schedPrograms struct {
+	CgroupAttachTask *ebpf.Program `ebpf:"cgroup_attach_task"`
 	CgroupRmdir      *ebpf.Program `ebpf:"cgroup_rmdir"`
+	FindHomes        *ebpf.Program `ebpf:"find_homes"`
 	Look             *ebpf.Program `ebpf:"look"`
 	SchedProcessExit *ebpf.Program `ebpf:"sched_process_exit"`
+	SchedProcessFork *ebpf.Program `ebpf:"sched_process_fork"`
 	SchedSwitch      *ebpf.Program `ebpf:"sched_switch"`
 	TaskIo           *ebpf.Program `ebpf:"task_io"`
 }
 
 func (p *schedPrograms) Close() error {
 	return _SchedClose(
+		p.CgroupAttachTask,
 		p.CgroupRmdir,
+		p.FindHomes,
 		p.Look,
 		p.SchedProcessExit,
+		p.SchedProcessFork,
 		p.SchedSwitch,
 		p.TaskIo,
 	)

@@ -82,25 +82,6 @@ func lockedDown() bool {
 	return err == nil && strings.Contains(string(b), "[confidentiality]")
 }
 
-// taskIOAccounting says whether the kernel counts I/O per task: without
-// CONFIG_TASK_IO_ACCOUNTING the struct is there and empty.
-func taskIOAccounting(cache *btf.Cache) bool {
-	spec, err := cache.Kernel()
-	if err != nil {
-		return true // the loader will say so better
-	}
-	var s *btf.Struct
-	if spec.TypeByName("task_io_accounting", &s) != nil {
-		return false
-	}
-	for _, m := range s.Members {
-		if m.Name == "read_bytes" {
-			return true
-		}
-	}
-	return false
-}
-
 // hiddenTasks says whether this process is in a pid namespace of its own: the
 // task iterator shows what is in it. The first one has a fixed inode number
 // (include/linux/proc_ns.h, PROC_PID_INIT_INO).

@@ -27,6 +27,14 @@ type liveTask struct {
 	Exiting bool    // its bytes are, or are about to be, in the exited account
 }
 
+// movedTask is a thread that changed its cgroup, with what it had done by then
+// in its whole life. From is 0 where the kernel could not tell.
+type movedTask struct {
+	Key      taskKey
+	From, To cgroup.ID
+	Bytes    ioBytes
+}
+
 // settledMap is the kernel's table of what user space has already charged for
 // a thread, so that the thread's exit charges only the rest.
 type settledMap interface {
@@ -42,8 +50,11 @@ type settledMap interface {
 const overflow cgroup.ID = 0
 
 // taskIO sums, per cgroup, what looks found that live threads had done since
-// the look before, and what the kernel charged for the rest when they exited:
-// each byte once, in the cgroup where its thread was found or exited.
+// the look before, what threads had done when they were moved, and what the
+// kernel charged for the rest when they exited: each byte once, in the cgroup
+// where it was done. Of a move that is not recorded (the kernel's buffer was
+// full, or the process has more than 512 threads), what was done since the look
+// before counts to the new cgroup.
 //
 // The kernel's account must be read before the iterator runs. A thread that
 // exits in between is counted by the next look, not twice by this one.
@@ -62,13 +73,13 @@ type taskIO struct {
 }
 
 type task struct {
-	cgroup   cgroup.ID
-	last     ioBytes // charged up to here
-	settled  ioBytes // what its exit will leave out, as far as is known
-	previous ioBytes // and what if the last settle came too late
-	written  bool    // an entry for it should be in the kernel's table
-	opening  bool    // as the sensor found it when it opened
-	seen     uint64
+	cgroup  cgroup.ID
+	last    ioBytes // charged up to here
+	settled ioBytes // what its exit will leave out, as far as is known
+	written bool    // an entry for it should be in the kernel's table
+	opening bool    // as the sensor found it when it opened
+	seen    uint64
+	moved   uint64 // the latest look that brought a move
 }
 
 func newTaskIO(k settledMap) *taskIO {
@@ -104,15 +115,19 @@ func (t *taskIO) discount(exited map[cgroup.ID]ioBytes) {
 
 func (t *taskIO) settle(key taskKey, k *task) {
 	if t.kernel.settle(key, k.last, !k.written) == nil {
-		k.previous, k.settled, k.written = k.settled, k.last, true
+		k.settled, k.written = k.last, true
 	}
 }
 
 // update takes a look. exited is the kernel's account of every cgroup that has
-// an entry; full says that it has no room for more. The result has every
-// cgroup of exited, and overflow.
-func (t *taskIO) update(exited map[cgroup.ID]ioBytes, live []liveTask, full bool) map[cgroup.ID]ioBytes {
+// an entry; full says that it has no room for more; moved is what was moved
+// since the last look, read after live. The result has every cgroup of exited,
+// and overflow.
+func (t *taskIO) update(exited map[cgroup.ID]ioBytes, live []liveTask, moved []movedTask, full bool) map[cgroup.ID]ioBytes {
 	t.look++
+	for _, m := range moved {
+		t.move(m, exited, full)
+	}
 	for _, r := range live {
 		t.see(r, exited, full)
 	}
@@ -138,6 +153,37 @@ func (t *taskIO) update(exited map[cgroup.ID]ioBytes, live []liveTask, full bool
 	return total
 }
 
+// move charges what a thread has done to where it did it. If it has exited
+// since, all of that is in the account of where it went, and forget takes it
+// off there.
+func (t *taskIO) move(m movedTask, exited map[cgroup.ID]ioBytes, full bool) {
+	k := t.tasks[m.Key]
+	if k == nil {
+		if m.Bytes == (ioBytes{}) || m.From == 0 {
+			return
+		}
+		k = &task{}
+		t.tasks[m.Key] = k
+	}
+	place := func(id cgroup.ID) cgroup.ID {
+		if _, ok := exited[id]; !ok && full {
+			return overflow
+		}
+		return id
+	}
+	from := place(m.From)
+	if m.From == 0 {
+		from = k.cgroup // where the last look found it
+	}
+	k.cgroup, k.moved = place(m.To), t.look
+	if d := m.Bytes.sub(k.last); d != (ioBytes{}) {
+		t.live[from] = t.live[from].add(d)
+		k.last = k.last.add(d)
+		k.opening = false
+		t.settle(m.Key, k)
+	}
+}
+
 func (t *taskIO) see(r liveTask, exited map[cgroup.ID]ioBytes, full bool) {
 	k := t.tasks[r.Key]
 	if k != nil {
@@ -156,7 +202,9 @@ func (t *taskIO) see(r liveTask, exited map[cgroup.ID]ioBytes, full bool) {
 		k = &task{seen: t.look}
 		t.tasks[r.Key] = k
 	}
-	k.cgroup = r.Cgroup
+	if k.moved != t.look { // else the move is at least as new
+		k.cgroup = r.Cgroup
+	}
 	if d := r.Bytes.sub(k.last); d != (ioBytes{}) {
 		t.live[k.cgroup] = t.live[k.cgroup].add(d)
 		k.last = k.last.add(d)
@@ -169,9 +217,9 @@ func (t *taskIO) see(r liveTask, exited map[cgroup.ID]ioBytes, full bool) {
 // look had done so is noted, so that it is taken off.
 func (t *taskIO) forget(key taskKey, k *task) {
 	if k.written && t.kernel.unsettle(key) {
-		// The exit came before the entry. When the sensor was opening, what it
-		// charged is discounted already.
-		k.settled = k.previous
+		// The exit came before the entry was made, and so left nothing out. When
+		// the sensor was opening, what it charged is discounted already.
+		k.settled = ioBytes{}
 		if k.opening {
 			k.settled = k.last
 		}

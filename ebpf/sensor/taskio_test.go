@@ -21,14 +21,14 @@ type machine struct {
 	dead    map[cgroup.ID]ioBytes // done there by threads that have exited
 	next    uint64
 	interim func() // runs once, in the middle of the next settle
+	log     []movedTask
 }
 
 type machineTask struct {
 	cgroup cgroup.ID
 	bytes  ioBytes
-	here   ioBytes // done in this cgroup since it came, as looks see it
-	// done is what it did since the sensor opened, by the cgroup that a look
-	// found it in.
+	here   ioBytes // done in this cgroup since it came
+	// done is what it did since the sensor opened, by the cgroup that it was in.
 	done map[cgroup.ID]ioBytes
 }
 
@@ -86,13 +86,19 @@ func (m *machine) keys() []taskKey {
 	return slices.SortedFunc(maps.Keys(m.tasks), func(a, b taskKey) int { return int(a.Start) - int(b.Start) })
 }
 
-// found is called at a look: what was done since the last one counts to where
-// the task is now.
-func (m *machine) found() {
-	for _, t := range m.tasks {
-		t.done[t.cgroup] = t.done[t.cgroup].add(t.here)
-		t.here = ioBytes{}
-	}
+func (m *machine) move(k taskKey, to cgroup.ID) {
+	t := m.tasks[k]
+	m.log = append(m.log, movedTask{Key: k, From: t.cgroup, To: to, Bytes: t.bytes})
+	t.done[t.cgroup] = t.done[t.cgroup].add(t.here)
+	t.here = ioBytes{}
+	t.cgroup = to
+}
+
+// moved is what the kernel recorded since the last time.
+func (m *machine) moved() []movedTask {
+	log := m.log
+	m.log = nil
+	return log
 }
 
 func (m *machine) truth() map[cgroup.ID]ioBytes {
@@ -101,6 +107,7 @@ func (m *machine) truth() map[cgroup.ID]ioBytes {
 		for id, b := range t.done {
 			out[id] = out[id].add(b)
 		}
+		out[t.cgroup] = out[t.cgroup].add(t.here)
 	}
 	return out
 }
@@ -116,8 +123,8 @@ func newMachine(room int, cgroups []cgroup.ID) *machine {
 	return m
 }
 
-// Each byte is counted once, where a look found its task or where it exited,
-// whatever tasks do: also when one exits while it is being settled. When the
+// Each byte is counted once, where it was done, whatever tasks do: also when
+// one exits or is moved while it is being settled. When the
 // kernel's table is full, a task may be charged to a cgroup that it has left;
 // still nothing goes back.
 func TestTaskIOCountsEachByteOnce(t *testing.T) {
@@ -151,8 +158,7 @@ func TestTaskIOCountsEachByteOnce(t *testing.T) {
 		check := func(t *rapid.T) {
 			exited := maps.Clone(m.exited)
 			live := m.live()
-			m.found()
-			got := io.update(exited, live, false)
+			got := io.update(exited, live, m.moved(), false)
 			for id, b := range prev {
 				if got[id].Read < b.Read || got[id].Written < b.Written {
 					t.Fatalf("cgroup %d went from %v to %v", id, b, got[id])
@@ -169,7 +175,7 @@ func TestTaskIOCountsEachByteOnce(t *testing.T) {
 			},
 			"move": func(t *rapid.T) {
 				if k, ok := pick(); ok {
-					m.tasks[k].cgroup = rapid.SampledFrom(cgroups).Draw(t, "cgroup")
+					m.move(k, rapid.SampledFrom(cgroups).Draw(t, "cgroup"))
 				}
 			},
 			"exit": func(t *rapid.T) {
@@ -178,6 +184,14 @@ func TestTaskIOCountsEachByteOnce(t *testing.T) {
 				}
 			},
 			"look": check,
+			"look while a task moves": func(t *rapid.T) {
+				if k, ok := pick(); ok {
+					to := rapid.SampledFrom(cgroups).Draw(t, "cgroup")
+					m.interim = func() { m.move(k, to) }
+					check(t)
+					m.interim = nil
+				}
+			},
 			"look while a task exits": func(t *rapid.T) {
 				k, ok := pick()
 				if !ok {
@@ -204,18 +218,18 @@ func TestTaskIOOnTheWayOut(t *testing.T) {
 	io := newTaskIO(m)
 	k := m.born(1)
 	m.tasks[k].bytes = ioBytes{0, 10}
-	if got := io.update(maps.Clone(m.exited), m.live(), false); got[1].Written != 10 {
+	if got := io.update(maps.Clone(m.exited), m.live(), nil, false); got[1].Written != 10 {
 		t.Fatalf("alive: %v", got)
 	}
 	// Flagged as exiting, the exit program not yet run; then run, still listed.
 	dying := []liveTask{{Key: k, Cgroup: 1, Bytes: ioBytes{0, 12}, Exiting: true}}
-	if got := io.update(maps.Clone(m.exited), dying, false); got[1].Written != 10 {
+	if got := io.update(maps.Clone(m.exited), dying, nil, false); got[1].Written != 10 {
 		t.Errorf("on its way out: %v", got)
 	}
 	m.tasks[k].bytes = ioBytes{0, 12}
 	m.exit(k)
 	for _, live := range [][]liveTask{dying, nil, nil} {
-		if got := io.update(maps.Clone(m.exited), live, false); got[1].Written != 12 {
+		if got := io.update(maps.Clone(m.exited), live, nil, false); got[1].Written != 12 {
 			t.Errorf("exited: %v", got)
 		}
 	}
@@ -230,25 +244,25 @@ func TestTaskIOWithoutRoom(t *testing.T) {
 	k := m.born(7) // has no entry
 	m.tasks[k].bytes = ioBytes{0, 10}
 	// There is room, so its entry comes with the next look.
-	if got := io.update(maps.Clone(m.exited), m.live(), false); got[overflow].Written != 0 {
+	if got := io.update(maps.Clone(m.exited), m.live(), nil, false); got[overflow].Written != 0 {
 		t.Errorf("charged to the overflow while there is room: %v", got)
 	}
-	if got := io.update(maps.Clone(m.exited), m.live(), true); got[overflow].Written != 10 {
+	if got := io.update(maps.Clone(m.exited), m.live(), nil, true); got[overflow].Written != 10 {
 		t.Errorf("without room: %v", got)
 	}
 	// Room was made: what it does from now on is its own cgroup's.
 	m.exited[7] = ioBytes{}
 	m.tasks[k].bytes = ioBytes{0, 15}
-	got := io.update(maps.Clone(m.exited), m.live(), false)
+	got := io.update(maps.Clone(m.exited), m.live(), nil, false)
 	if got[overflow].Written != 10 || got[7].Written != 5 {
 		t.Errorf("with room again: %v", got)
 	}
 	m.exit(k)
-	if got := io.update(maps.Clone(m.exited), m.live(), false); got[overflow].Written != 10 || got[7].Written != 5 {
+	if got := io.update(maps.Clone(m.exited), m.live(), nil, false); got[overflow].Written != 10 || got[7].Written != 5 {
 		t.Errorf("exited: %v", got)
 	}
 	io.drop(7)
-	if got := io.update(map[cgroup.ID]ioBytes{7: {}}, nil, false); got[7] != (ioBytes{}) {
+	if got := io.update(map[cgroup.ID]ioBytes{7: {}}, nil, nil, false); got[7] != (ioBytes{}) {
 		t.Errorf("dropped: %v", got)
 	}
 }
