@@ -10,6 +10,17 @@ import (
 	"time"
 )
 
+const (
+	// patience is how long a look waits for a device, unless it was slow for
+	// tooOften times in a row: then it is no longer waited for, and what it says
+	// is taken at a later look.
+	patience = time.Second
+	slow     = 100 * time.Millisecond
+	tooOften = 3
+	// overdue is after how long a device that does not answer is called lost.
+	overdue = 10 * time.Second
+)
+
 // instrument is one counter or gauge of a device, and the zone that it meters.
 // It is known by what does not change when devices are numbered anew.
 type instrument struct {
@@ -18,7 +29,7 @@ type instrument struct {
 	weighing Weighing
 	accuracy float64 // relative standard uncertainty of the sensor itself
 	note     string  // what is always to be said
-	sample   sampler
+	read     sampler
 	device   *device
 	reason   string // why it cannot be read; "" if it can
 
@@ -44,7 +55,25 @@ type device struct {
 	// is left alone: each look would keep it awake.
 	every  time.Duration
 	looked time.Duration
-	seen   bool // looked is set
+	// suspended is how long the machine had slept in all, then.
+	suspended time.Duration
+	seen      bool        // looked is set
+	answer    chan answer // what was asked for and has not come; nil if nothing
+	tardy     int         // slow answers in a row
+}
+
+// answer is what a device gave, and how long it took.
+type answer struct {
+	samples []sample
+	took    time.Duration
+}
+
+// sample is what a sampler gave.
+type sample struct {
+	of    *instrument
+	value uint64
+	quiet string
+	err   error
 }
 
 // enter binds the device to a directory; fresh reports that it is another one
@@ -85,6 +114,21 @@ func restlessness(power *os.Root) time.Duration {
 	return 2 * time.Duration(min(ms, uint64(time.Minute/time.Millisecond))) * time.Millisecond // #nosec G115 -- at most a minute
 }
 
+// settle reports whether nothing is being read. What a device still owed when
+// it left is dropped.
+func (d *device) settle() bool {
+	if d.answer == nil || d.root != nil {
+		return d.answer == nil
+	}
+	select {
+	case <-d.answer:
+		d.answer = nil
+		return true
+	default:
+		return false
+	}
+}
+
 // asleep reports whether the device is suspended; to read its sensors would
 // wake it (amdgpu, i915 and xe resume their GPU for it).
 func (d *device) asleep() bool {
@@ -110,24 +154,58 @@ func (d *device) closePower() {
 	d.power = nil
 }
 
-// look takes one reading.
-func (i *instrument) look(at, suspended time.Duration) {
-	value, quiet, err := i.sample(i.device.root)
-	switch {
-	case err != nil:
-		i.reason = i.explain(err)
-		i.refuse(i.reason)
-	case quiet != "":
-		i.reason = ""
-		i.pause(quiet, at)
-	default:
-		i.reason = ""
-		if i.counter != nil {
-			i.counter.take(Microjoules(value), at, suspended)
-		} else {
-			i.gauge.take(Microwatts(value), at, suspended)
-		}
+// ask takes the samples of all of a device's instruments, unless it still owes
+// them, and gives those that are there in time. Some sensors take long: an
+// INA3221 waits for its next conversion at every file, a firmware for its bus.
+// They must not hold up all else.
+func (d *device) ask(list []*instrument, at, wait time.Duration) []sample {
+	if d.answer == nil {
+		d.seen, d.looked = true, at
+		answers, root := make(chan answer, 1), d.root
+		d.answer = answers
+		go func() {
+			a, start := answer{}, time.Now()
+			for _, i := range list {
+				s := sample{of: i}
+				s.value, s.quiet, s.err = i.read(root)
+				a.samples = append(a.samples, s)
+			}
+			a.took = time.Since(start)
+			answers <- a
+		}()
 	}
+	if d.tardy >= tooOften {
+		wait = 0
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case a := <-d.answer:
+		d.answer = nil
+		if d.tardy++; a.took < slow {
+			d.tardy = 0
+		}
+		return a.samples
+	case <-timer.C:
+		return nil
+	}
+}
+
+// take judges a sample that was asked for at time at.
+func (i *instrument) take(s sample, at, suspended time.Duration) {
+	switch {
+	case s.err != nil:
+		i.reason = i.explain(s.err)
+		i.refuse(i.reason)
+		return
+	case s.quiet != "":
+		i.pause(s.quiet, at)
+	case i.counter != nil:
+		i.counter.take(Microjoules(s.value), at, suspended)
+	default:
+		i.gauge.take(Microwatts(s.value), at, suspended)
+	}
+	i.reason = ""
 }
 
 func (i *instrument) explain(err error) string {

@@ -19,13 +19,15 @@ func (z Zone) spot() spot { return spot{z.Name, z.Socket} }
 
 // instruments reads every counter and gauge of hwmon and power_supply.
 type instruments struct {
-	sysfs  string
-	filter filter
+	sysfs    string
+	filter   filter
+	patience time.Duration // see the constant
 	// known holds all that was ever found; what is gone stays.
 	known   []*instrument
 	devices []*device
 	scanned time.Duration
 	lostNow bool // one is lost that was not before: scan
+	told    bool // GPUs that nothing meters were named
 }
 
 // scan looks for devices and says what could not be read.
@@ -53,6 +55,9 @@ func (p *instruments) scan() (missing []string) {
 			continue
 		}
 		present[d] = true
+		if !d.settle() {
+			continue // it is being read
+		}
 		fresh, err := d.enter(root, s.dir)
 		if err != nil {
 			continue // it is going
@@ -65,10 +70,10 @@ func (p *instruments) scan() (missing []string) {
 				continue
 			}
 			i.renew(found, fresh)
-			if i.ever() || p.filter.ignores(i.zone.Name) {
+			if i.ever() || p.filter.ignores(i.zone.Name) || d.asleep() {
 				continue
 			}
-			if _, _, err := i.sample(d.root); err != nil && !d.asleep() {
+			if _, _, err := i.read(d.root); err != nil {
 				missing = append(missing, "energy: the zone "+i.zone.Name+" is not metered: "+i.explain(err))
 			}
 		}
@@ -81,7 +86,11 @@ func (p *instruments) scan() (missing []string) {
 	if beyond > 0 {
 		missing = append(missing, fmt.Sprintf("energy: %d sensors beyond the first %d are not read: no machine has so many, so correct the path of sysfs", beyond, maxZones))
 	}
-	return append(missing, unmeteredGPUs(root, sites)...)
+	if !p.told {
+		p.told = true
+		missing = append(missing, unmeteredGPUs(root, sites)...)
+	}
+	return missing
 }
 
 func (p *instruments) deviceOf(id string) *device {
@@ -120,7 +129,7 @@ func (p *instruments) adopt(d *device, s site, found sensor, simulated bool) *in
 	}
 	in := &instrument{
 		id: id, zone: found.zone, weighing: found.weighing, device: d,
-		accuracy: found.accuracy, note: found.note, sample: found.sample,
+		accuracy: found.accuracy, note: found.note, read: found.sample,
 	}
 	if found.counts {
 		in.counter = &counter{}
@@ -138,10 +147,10 @@ func (p *instruments) taken(z Zone) bool {
 
 // renew takes over what a scan found anew of a known instrument.
 func (i *instrument) renew(found sensor, fresh bool) {
-	i.sample, i.reason = found.sample, ""
+	i.read, i.reason = found.sample, ""
 	ceiling := defaultLimit
 	if i.zone.Socket == AllSockets && i.weighing != NoWeighing {
-		ceiling = platformLimit
+		ceiling = deviceLimit
 	}
 	limit := ceiling
 	if found.rated > 0 && found.rated < ceiling {
@@ -179,42 +188,66 @@ func (p *instruments) read(at, suspended time.Duration, better map[spot]Source) 
 		p.scanned = at
 	}
 	p.lostNow = false
-	dozing := map[*device]bool{}
-	resting := map[*device]bool{}
 	for _, d := range p.devices {
-		if d.root == nil {
-			continue
-		}
-		dozing[d] = d.asleep()
-		if resting[d] = d.seen && at-d.looked < d.every && at >= d.looked; !resting[d] && !dozing[d] {
-			d.seen, d.looked = true, at
-		}
+		p.look(d, at, suspended, better)
 	}
 	var out []Reading
 	for _, i := range p.known {
-		if p.filter.ignores(i.zone.Name) {
+		if i.ever() && !p.filter.ignores(i.zone.Name) {
+			out = append(out, i.reading(at))
+		}
+	}
+	return out
+}
+
+// look takes readings of a device's instruments, those apart that are left out
+// or superseded.
+func (p *instruments) look(d *device, at, suspended time.Duration, better map[spot]Source) {
+	var list []*instrument
+	ever := true
+	for _, i := range p.known {
+		if i.device != d || p.filter.ignores(i.zone.Name) {
 			continue
 		}
 		if source, ok := better[i.zone.spot()]; ok && i.superseded == "" {
 			i.superseded = source
 		}
-		switch d := i.device; {
-		case i.superseded != "":
-		case d.root == nil:
-			i.refuse(d.reason)
-		case dozing[d]:
-			i.pause("the device sleeps, and is not woken to be asked", at)
-		case resting[d] && i.ever():
-		default:
-			before := i.reason
-			i.look(at, suspended)
-			p.lostNow = p.lostNow || before == "" && i.reason != ""
-		}
-		if i.ever() {
-			out = append(out, i.reading(at))
+		if i.superseded == "" {
+			list = append(list, i)
+			ever = ever && i.ever()
 		}
 	}
-	return out
+	switch {
+	case len(list) == 0:
+		return
+	case d.root == nil:
+		refuse(list, d.reason)
+		return
+	case d.answer == nil && d.asleep():
+		for _, i := range list {
+			i.pause("the device sleeps, and is not woken to be asked", at)
+		}
+		return
+	case d.answer == nil && ever && d.seen && at >= d.looked && at-d.looked < d.every:
+		return
+	}
+	if d.answer == nil {
+		d.suspended = suspended
+	}
+	for _, s := range d.ask(list, at, p.patience) {
+		before := s.of.reason
+		s.of.take(s, d.looked, d.suspended)
+		p.lostNow = p.lostNow || before == "" && s.of.reason != ""
+	}
+	if d.answer != nil && at-d.looked > overdue {
+		refuse(list, "the device does not answer")
+	}
+}
+
+func refuse(list []*instrument, why string) {
+	for _, i := range list {
+		i.refuse(why)
+	}
 }
 
 func (p *instruments) close() { p.lose("the meter is closed") }

@@ -490,7 +490,7 @@ func TestSleepingCounter(t *testing.T) {
 	}
 }
 
-func BenchmarkRead(b *testing.B) {
+func BenchmarkReadMachines(b *testing.B) {
 	for _, listing := range []string{"laptop.txtar", "steam-deck.txtar", "jetson-orin.txtar", "power9.txtar"} {
 		b.Run(listing, func(b *testing.B) {
 			m, _ := open(b, energy.Config{Sysfs: plant(b, listing)})

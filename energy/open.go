@@ -41,7 +41,7 @@ func Open(c Config) (m Meter, missing []string, err error) {
 	mt := &meter{
 		powercap:    &powercap{sysfs: c.Sysfs, amd: amd, virtual: cpu.virtual, filter: filter},
 		perf:        &perf{sysfs: c.Sysfs, amd: amd, filter: filter, open: openPerf},
-		instruments: &instruments{sysfs: c.Sysfs, filter: filter},
+		instruments: &instruments{sysfs: c.Sysfs, filter: filter, patience: patience},
 		model:       &model{power: c.power(cpu)},
 		processor:   cpu, idle: microwatts(c.IdleWatts),
 	}
@@ -87,7 +87,7 @@ func (m *meter) find() (missing []string) {
 	missing = append(missing, byPerf...)
 	others := m.instruments.scan()
 	metered := slices.ContainsFunc(m.perf.known, func(c *count) bool { return c.zone.Name == Package && c.event != nil }) ||
-		slices.ContainsFunc(m.instruments.known, func(i *instrument) bool { return i.zone.Name == Package })
+		slices.ContainsFunc(m.instruments.known, func(i *instrument) bool { return i.zone.Name == Package && !m.instruments.filter.ignores(Package) })
 	if why := m.powercap.absent; why != "" && !metered {
 		missing = append(missing, m.powercap.noZones(why))
 	}

@@ -20,6 +20,9 @@ const (
 	defaultLimit = Microwatts(2_000_000_000)
 	// platformLimit is the same for psys, which spans packages.
 	platformLimit = 4 * defaultLimit
+	// deviceLimit is that of all that a device draws: a server with eight GPUs
+	// is given 16 kW.
+	deviceLimit = 16 * defaultLimit
 	// leastLimit: constraint_N_max_power_uw is often the rated power, which
 	// short peaks exceed several times; below this a bound protects nothing.
 	leastLimit = Microwatts(200_000_000)
