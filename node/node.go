@@ -83,7 +83,8 @@ func Open(cfg Config, version string, log *slog.Logger) (*Node, error) {
 
 func (n *Node) open(cfg Config) (err error) {
 	if n.store, err = store.Open(store.Config{
-		Dir: cfg.StateDir, MaxBytes: cfg.Store.MaxBytes, CommitEvery: cfg.Store.CommitEvery, Log: n.log,
+		Dir: cfg.StateDir, MaxBytes: cfg.Store.MaxBytes, CommitEvery: cfg.Store.CommitEvery,
+		Writer: n.version, Log: n.log,
 	}); err != nil {
 		return err
 	}

@@ -126,7 +126,7 @@ func (r *Report) contents(tx *bolt.Tx, c *codec) error {
 		return err
 	}
 	if r.Schema > Schema {
-		return &SchemaError{r.Path, r.Schema, Schema}
+		return schemaError(r.Path, tx)
 	}
 	for _, name := range [][]byte{bucketMeta, bucketState, bucketMinutes, bucketHours, bucketBoots} {
 		if tx.Bucket(name) == nil {

@@ -165,7 +165,7 @@ func (s *Store) write(file bool) error {
 					return err
 				}
 			}
-			if err := s.putBoot(tx, &out); err != nil {
+			if err := errors.Join(s.putBoot(tx, &out), s.sign(tx)); err != nil {
 				return err
 			}
 			state := s.state(rest)

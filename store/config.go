@@ -42,6 +42,9 @@ type Config struct {
 	// LockTimeout is how long to wait for another process to let go of the
 	// database. Default 1 s.
 	LockTimeout time.Duration
+	// Writer is this program's version. It is kept in the database, so that an
+	// older program that must refuse it can say which one it needs.
+	Writer string
 	// Log is told of what is quarantined, degraded and recovered. Nil: nobody.
 	Log *slog.Logger
 

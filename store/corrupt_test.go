@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,6 +190,7 @@ func TestCorruptWhileOpen(t *testing.T) {
 
 func TestNewerSchemaIsLeftAlone(t *testing.T) {
 	cfg := testConfig(t)
+	cfg.Writer = "0.9.0"
 	if err := mustOpen(t, cfg).Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +207,7 @@ func TestNewerSchemaIsLeftAlone(t *testing.T) {
 	}
 	before, _ := os.ReadFile(path)
 	var schema *SchemaError
-	if _, err := Open(cfg); !errors.As(err, &schema) || schema.Found != Schema+1 {
+	if _, err := Open(cfg); !errors.As(err, &schema) || schema.Found != Schema+1 || !strings.Contains(err.Error(), `written by version "0.9.0"`) {
 		t.Fatalf("a newer schema: %v", err)
 	}
 	if _, err := Check(path); !errors.As(err, &schema) {

@@ -26,6 +26,7 @@ var (
 	keySchema  = []byte("schema")
 	keyStore   = []byte("store")
 	keyCreated = []byte("created")
+	keyWriter  = []byte("writer")
 	keyState   = []byte("state")
 )
 
@@ -107,22 +108,49 @@ func schemaOf(tx *bolt.Tx) (uint32, error) {
 	return binary.BigEndian.Uint32(v), nil
 }
 
+// schemaError says that the database is of a newer schema, nil when it is not.
+func schemaError(path string, tx *bolt.Tx) error {
+	v, err := schemaOf(tx)
+	if err != nil || v <= Schema {
+		return err
+	}
+	return &SchemaError{Path: path, Found: v, Known: Schema, Writer: writerOf(tx)}
+}
+
+// writerOf is the version of the program that wrote the database, empty when
+// it was not said. It is shown to people and is no more than a string.
+func writerOf(tx *bolt.Tx) string {
+	meta := tx.Bucket(bucketMeta)
+	if meta == nil {
+		return ""
+	}
+	v := meta.Get(keyWriter)
+	return string(v[:min(len(v), 64)])
+}
+
+// sign notes who writes the database.
+func (s *Store) sign(tx *bolt.Tx) error {
+	if s.cfg.Writer == "" || s.cfg.Writer == writerOf(tx) {
+		return nil
+	}
+	return tx.Bucket(bucketMeta).Put(keyWriter, []byte(s.cfg.Writer))
+}
+
 // migrate brings db to the present schema.
 func (s *Store) migrate(db *bolt.DB) error {
 	var found uint32
 	err := db.View(func(tx *bolt.Tx) (err error) {
-		found, err = schemaOf(tx)
-		return err
+		if found, err = schemaOf(tx); err != nil {
+			return err
+		}
+		return schemaError(db.Path(), tx)
 	})
 	if err != nil {
 		return err
 	}
-	if found > Schema {
-		return &SchemaError{db.Path(), found, Schema}
-	}
 	for v := found; v < Schema; v++ {
 		err := db.Update(func(tx *bolt.Tx) error {
-			if err := migrations[v](tx, s); err != nil {
+			if err := errors.Join(migrations[v](tx, s), s.sign(tx)); err != nil {
 				return err
 			}
 			return tx.Bucket(bucketMeta).Put(keySchema, binary.BigEndian.AppendUint32(nil, v+1))

@@ -25,10 +25,15 @@ func (e *LockedError) Error() string {
 type SchemaError struct {
 	Path         string
 	Found, Known uint32
+	Writer       string // the version that wrote it; may be empty
 }
 
 func (e *SchemaError) Error() string {
-	return fmt.Sprintf("store: %s has schema %d, and this version knows %d at most; run the version that wrote it, or move the file away to start afresh", e.Path, e.Found, e.Known)
+	who, which := "", "the version that wrote it"
+	if e.Writer != "" {
+		who, which = fmt.Sprintf(" and was written by version %q", e.Writer), "that version or a newer one"
+	}
+	return fmt.Sprintf("store: %s has schema %d%s; this version knows %d at most and leaves it as it is; run %s, or move the file away to start afresh", e.Path, e.Found, who, e.Known, which)
 }
 
 // CorruptError: the database cannot be trusted.

@@ -108,11 +108,7 @@ func (s *Store) openReadOnly() (*storepb.State, error) {
 	var state *storepb.State
 	err = guard(s.path, func() error {
 		return db.View(func(tx *bolt.Tx) error {
-			v, err := schemaOf(tx)
-			if err == nil && v > Schema {
-				err = &SchemaError{s.path, v, Schema}
-			}
-			return err
+			return schemaError(s.path, tx)
 		})
 	})
 	if err == nil {
