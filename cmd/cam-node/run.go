@@ -90,7 +90,13 @@ func configure(cmd *cobra.Command, file string, flags node.Config) (node.Config,
 
 // run is the daemon: it returns when a signal or a failure ends it. It calls
 // configure when it starts and on each SIGHUP.
-func run(ctx context.Context, configure func() (node.Config, error), stderr io.Writer) error {
+func run(ctx context.Context, configure func() (node.Config, error), stderr io.Writer) (err error) {
+	log := logger(stderr)
+	defer func() {
+		if err != nil { // what systemctl status and, without a node, camctl doctor show
+			notify(log, "STATUS="+oneLine(err))
+		}
+	}()
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
@@ -103,7 +109,6 @@ func run(ctx context.Context, configure func() (node.Config, error), stderr io.W
 		// megabytes more, and a third less CPU time (bench).
 		debug.SetGCPercent(240)
 	}
-	log := logger(stderr)
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 

@@ -63,7 +63,7 @@ func reload(n *node.Node, configure func() (node.Config, error), log *slog.Logge
 	switch {
 	case err != nil:
 		log.Error("the configuration is refused, the node goes on with what it had", "err", err)
-		status += "configuration refused: " + strings.ReplaceAll(err.Error(), "\n", "; ")
+		status += "configuration refused: " + oneLine(err)
 	case len(restart) > 0:
 		log.Warn("the configuration is taken up, except what needs a restart", "restart", strings.Join(restart, " "))
 		status += "restart for: " + strings.Join(restart, " ")
@@ -75,6 +75,9 @@ func reload(n *node.Node, configure func() (node.Config, error), log *slog.Logge
 	}
 	notify(log, daemon.SdNotifyReady+"\n"+status)
 }
+
+// oneLine is an error as a status, which has one line.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // watchdog asks systemd for more patience than the unit gives where samples are
 // further apart; three may be late.

@@ -15,6 +15,7 @@ import (
 	"github.com/cam-os/edge/cmd/cam-node/internal/survey"
 	"github.com/cam-os/edge/cmd/cam-node/internal/text"
 	camv1 "github.com/cam-os/edge/node/api/cam/v1"
+	"github.com/cam-os/edge/systemd"
 )
 
 // diagnosis is the JSON of `camctl doctor`.
@@ -78,6 +79,9 @@ func (s *Session) diagnose(ctx context.Context) (diagnosis, error) {
 		case errors.As(err, &denied), errors.As(err, &away) && away.Message != "":
 			m.Refusal = err.Error()
 		}
+		if !d.Reachable {
+			m.Service = complaint(ctx)
+		}
 		d.Findings = m.Look()
 		return d, err
 	}
@@ -103,6 +107,19 @@ func (s *Session) diagnose(ctx context.Context) (diagnosis, error) {
 		return d, &exitError{ExitFailure, errors.New("something failed: see above")}
 	}
 	return d, nil
+}
+
+// complaint is what the packaged node told systemd when it could not start,
+// empty where there is none or it did not.
+func complaint(ctx context.Context) string {
+	if !systemd.Booted() {
+		return ""
+	}
+	service, err := systemd.FindService(ctx, "cam-node.service")
+	if err != nil || service.State != "failed" && service.State != "activating" {
+		return ""
+	}
+	return service.Status
 }
 
 func (s *Session) writeDiagnosis(d diagnosis) error {

@@ -38,12 +38,20 @@ type Machine struct {
 	// Stranger says that the refusal is the node's, which answers, but not to
 	// this caller.
 	Stranger bool
-	UID      int
+	// Service is what the node said to systemd before it ended, empty where it
+	// said nothing.
+	Service string
+	UID     int
 }
 
 // Look examines the machine. It changes nothing and needs no rights.
 func (m Machine) Look() []Finding {
-	return []Finding{m.kernel(), m.btf(), m.cgroup2(), m.powercap(), m.user(), m.socket()}
+	findings := []Finding{m.kernel(), m.btf(), m.cgroup2(), m.powercap(), m.user()}
+	if m.Service != "" {
+		detail, remedy, _ := strings.Cut(m.Service, "; ")
+		findings = append(findings, Finding{"service", Failed, "cam-node.service does not come up: " + detail, remedy})
+	}
+	return append(findings, m.socket())
 }
 
 func (m Machine) kernel() Finding {

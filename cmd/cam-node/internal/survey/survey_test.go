@@ -40,6 +40,15 @@ const (
 	hybrid  = "24 1 0:22 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n25 24 0:23 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup rw\n"
 )
 
+func TestLookSaysWhatTheServiceSaid(t *testing.T) {
+	m := machine(t, nil)
+	m.Service = "state.db has schema 2; run that version"
+	f := find(t, m.Look(), "service")
+	if f.Level != Failed || !strings.Contains(f.Detail, "schema 2") || f.Remedy != "run that version" {
+		t.Errorf("found %+v", f)
+	}
+}
+
 func TestLook(t *testing.T) {
 	for _, c := range []struct {
 		name, finding string
