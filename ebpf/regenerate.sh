@@ -6,7 +6,7 @@
 # Debian 12 has them (packages clang, llvm, libbpf-dev).
 set -eu
 cd "$(dirname "$0")/.."
-packages="sensor probecost network"
+packages="sensor probecost network block"
 
 version=$(clang --version 2>/dev/null | sed -n 's/.*clang version \([0-9]*\).*/\1/p')
 if [ "$version" != 14 ] || [ ! -e /usr/include/bpf/bpf_helpers.h ]; then
@@ -21,6 +21,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 cp go.mod go.sum tools.mod tools.sum "$work"
 mkdir "$work/ebpf"
+cp -r ebpf/include "$work/ebpf/"
 for p in $packages; do cp -r "ebpf/$p" "$work/ebpf/"; done
 find "$work/ebpf" -name '*_bpfel.*' -exec rm {} +
 status=0

@@ -90,7 +90,12 @@ type Snapshot struct {
 	// Overflow is what was done while the kernel's map had no room for another
 	// key: real use without a name.
 	Overflow Usage
-	Probes   []sensor.Probe
+	// Missed is how many completions the kernel kept from the program because
+	// one had interrupted another on the same CPU (Linux 6.1 and later; earlier
+	// ones let both through). Cumulative.
+	Missed uint64
+	// Probes is what measuring costs.
+	Probes []sensor.Probe
 }
 
 // Config says where the kernel's files are and how much to keep.

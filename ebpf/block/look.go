@@ -43,8 +43,8 @@ func (s *Sensor) Snapshot() (*Snapshot, error) {
 		Parents:  parents,
 		Disks:    make(map[Device]Disk),
 		Overflow: sum(lost),
-		Probes:   s.cost(),
 	}
+	out.Probes, out.Missed = s.cost()
 	gone := make(map[Device]bool)
 	for k := range out.Usage {
 		if _, done := out.Disks[k.Device]; !done {
@@ -148,14 +148,14 @@ func (n blockDiskName) String() string {
 	return string(b)
 }
 
-func (s *Sensor) cost() []sensor.Probe {
-	var out []sensor.Probe
+func (s *Sensor) cost() (probes []sensor.Probe, missed uint64) {
 	for _, p := range s.programs() {
 		pr := sensor.Probe{Name: p.name}
 		if st, err := p.prog.Stats(); err == nil {
 			pr.Runs, pr.Time = st.RunCount, st.Runtime
+			missed += st.RecursionMisses
 		}
-		out = append(out, pr)
+		probes = append(probes, pr)
 	}
-	return out
+	return probes, missed
 }

@@ -158,17 +158,23 @@ func nameless(cache *btf.Cache, cgroups string) []string {
 	if err != nil {
 		return nil // newer kernels can be built without it, and without version 1
 	}
+	var missed []string
 	for line := range bytes.Lines(table) {
 		f := bytes.Fields(line)
+		if len(f) != 4 {
+			continue
+		}
+		name, version1, off := string(f[0]), string(f[1]) != "0", string(f[3]) == "0"
+		loss := map[string]string{"blkio": loss, "memory": "whose buffered writes are written back: "}[name]
 		switch {
-		case len(f) != 4 || string(f[0]) != "blkio":
-		case string(f[3]) == "0":
-			return []string{loss + "the io controller is off; boot without cgroup_disable=io or blkio"}
-		case string(f[1]) != "0":
-			return []string{loss + "the io controller is bound to a version 1 hierarchy; boot with cgroup_no_v1=blkio, or systemd.unified_cgroup_hierarchy=1"}
+		case loss == "":
+		case off:
+			missed = append(missed, fmt.Sprintf("%sthe %s controller is off; boot without cgroup_disable=%s", loss, name, name))
+		case version1:
+			missed = append(missed, fmt.Sprintf("%sthe %s controller is bound to a version 1 hierarchy; boot with cgroup_no_v1=%s, or systemd.unified_cgroup_hierarchy=1", loss, name, name))
 		}
 	}
-	return nil
+	return missed
 }
 
 func hasOwner(spec *btf.Spec) bool {

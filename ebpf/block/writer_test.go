@@ -73,11 +73,3 @@ func aligned(n int) []byte {
 	at := -int(uintptr(unsafe.Pointer(&b[0]))) & 4095
 	return b[at : at+n]
 }
-
-// near fails unless got is want, but for what the file system adds.
-func near(t testing.TB, what string, got, want, slack uint64) {
-	t.Helper()
-	if got < want || got > want+slack {
-		t.Errorf("%s: %d bytes charged of %d", what, got, want)
-	}
-}
