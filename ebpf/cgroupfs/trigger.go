@@ -84,8 +84,8 @@ func NewTriggers(notify func(Key)) (*Triggers, error) {
 const (
 	// What kernel/sched/psi.c takes.
 	minWindow, maxWindow = 500 * time.Millisecond, 10 * time.Second
-	// Without CAP_SYS_RESOURCE, Linux 6.5 and later want windows that are
-	// multiples of this, and older ones refuse.
+	// Without CAP_SYS_RESOURCE, newer kernels (Debian's 6.1 among them) want
+	// windows that are multiples of this; older ones take any.
 	slowWindow = 2 * time.Second
 )
 
