@@ -162,9 +162,12 @@ type Reading struct {
 	// from the configuration; 0 where it must be learned.
 	Idle Microwatts
 	// Note says what a reader should know, e.g. how a model was calibrated.
-	Note   string
-	Wraps  uint64 // counter wraps seen and corrected
-	Resets uint64 // counter went back and it was no wrap
+	Note  string
+	Wraps uint64 // counter wraps seen and corrected
+	// Resets counts how often the counter went back and it was no wrap, or a
+	// gauge began anew after a time in which it could not tell. What passed
+	// before is not in Total, nor will be: work that waits for it can be dropped.
+	Resets uint64
 	Faults uint64 // readings that failed or were refused as implausible
 }
 

@@ -49,6 +49,7 @@ type gauge struct {
 	state   State
 	warning string
 	faults  uint64
+	resets  uint64 // counting began anew
 
 	energy, variance float64 // of recent intervals, in µJ and µJ²
 }
@@ -72,6 +73,9 @@ func (g *gauge) take(power Microwatts, at, asleep time.Duration) {
 		g.refuse("shows more power than the zone can draw")
 		return
 	case !g.known:
+		if g.seen {
+			g.resets++
+		}
 		g.start(now)
 		return
 	case g.doubt && power >= g.held.power/2 && power <= burst*g.held.power:
@@ -108,6 +112,7 @@ func (g *gauge) advance(now point) {
 	g.start(now)
 	if tooLong {
 		g.faults++
+		g.resets++
 		g.warning = "too long without a reading: what was drawn is not counted"
 		return
 	}

@@ -258,7 +258,8 @@ func (i *instrument) reading(at time.Duration) Reading {
 		r.Wraps, r.Resets, r.Faults, warning = c.wraps, c.resets, c.faults, c.warning
 	} else {
 		g := i.gauge
-		r.Total, r.State, r.Age, r.Faults, warning = g.total, g.state, g.age(at), g.faults, g.warning
+		r.Total, r.State, r.Age = g.total, g.state, g.age(at)
+		r.Resets, r.Faults, warning = g.resets, g.faults, g.warning
 		r.Error = math.Hypot(r.Error, g.sampling())
 	}
 	if i.superseded != "" {

@@ -88,6 +88,10 @@ func TestBattery(t *testing.T) {
 			t.Errorf("%d %s %s: %+v", i, c.status, c.current, r)
 		}
 	}
+	// It began anew twice, after Full and after Unknown: the time before is lost.
+	if r := find(m.Read(at(14)), "bat0", energy.AllSockets); r.Resets != 2 {
+		t.Errorf("%+v", r)
+	}
 	remove(t, root, "class/power_supply/BAT0/voltage_now")
 	if r := find(m.Read(at(15)), "bat0", energy.AllSockets); r.State != energy.Lost || r.Total.Joules() != 90 {
 		t.Errorf("%+v", r)
