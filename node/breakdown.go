@@ -27,6 +27,9 @@ func (n *Node) breakdown(charges []ledger.Charge) []observe.CgroupUsage {
 		if !ok {
 			p = unnamed(c.Cgroup)
 		}
+		if name, ok := n.registry.Container(p); ok {
+			p += " (" + name + ")"
+		}
 		out = append(out, observe.CgroupUsage{Cgroup: p, Usage: c.Usage})
 	}
 	return out

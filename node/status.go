@@ -25,6 +25,9 @@ func (n *Node) Status() api.Status {
 	if err := n.registry.Clash(); err != nil {
 		add(api.Finding{Name: "agent names", Level: api.Failed, Detail: err.Error(), Remedy: "rename one of them in agents.known, or end the scope"})
 	}
+	for _, a := range n.registry.Unseen() {
+		add(api.Finding{Name: "agent", Level: api.OK, Detail: a})
+	}
 	add(n.storing())
 	for _, m := range n.missing {
 		what, remedy, _ := strings.Cut(m, "; ")

@@ -107,6 +107,7 @@ func account(a ledger.Account, agents map[string]observe.Agent) *camv1.Account {
 	}
 	if agent, ok := agents[a.Name]; ok && a.Kind == ledger.KindAgent {
 		out.Cgroup = agent.Cgroup
+		out.Cgroups, out.Missing = agent.Cgroups, agent.Lacking
 		out.Memory = memory(agent.Memory)
 		switch agent.State {
 		case observe.Running:
@@ -115,6 +116,8 @@ func account(a ledger.Account, agents map[string]observe.Agent) *camv1.Account {
 			out.State = camv1.AgentState_AGENT_STATE_EMPTY
 		case observe.Ended:
 			out.State = camv1.AgentState_AGENT_STATE_ENDED
+		case observe.Absent:
+			out.State = camv1.AgentState_AGENT_STATE_ABSENT
 		}
 	}
 	return out

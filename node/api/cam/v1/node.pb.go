@@ -102,6 +102,8 @@ const (
 	AgentState_AGENT_STATE_EMPTY AgentState = 2
 	// Its cgroup is gone; the account stays.
 	AgentState_AGENT_STATE_ENDED AgentState = 3
+	// The configuration names it, and it has not been seen yet.
+	AgentState_AGENT_STATE_ABSENT AgentState = 4
 )
 
 // Enum value maps for AgentState.
@@ -111,12 +113,14 @@ var (
 		1: "AGENT_STATE_RUNNING",
 		2: "AGENT_STATE_EMPTY",
 		3: "AGENT_STATE_ENDED",
+		4: "AGENT_STATE_ABSENT",
 	}
 	AgentState_value = map[string]int32{
 		"AGENT_STATE_UNSPECIFIED": 0,
 		"AGENT_STATE_RUNNING":     1,
 		"AGENT_STATE_EMPTY":       2,
 		"AGENT_STATE_ENDED":       3,
+		"AGENT_STATE_ABSENT":      4,
 	}
 )
 
@@ -894,14 +898,18 @@ type Account struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Kind  AccountKind            `protobuf:"varint,2,opt,name=kind,proto3,enum=cam.v1.AccountKind" json:"kind,omitempty"`
 	State AgentState             `protobuf:"varint,3,opt,name=state,proto3,enum=cam.v1.AgentState" json:"state,omitempty"`
-	// Path below the cgroup2 root, for agents.
+	// Path below the cgroup2 root, for agents: the newest where there are several.
 	Cgroup string `protobuf:"bytes,4,opt,name=cgroup,proto3" json:"cgroup,omitempty"`
 	// Since the account was opened; never goes back, also not over restarts.
 	Total *Usage `protobuf:"bytes,5,opt,name=total,proto3" json:"total,omitempty"`
 	// During the latest interval.
 	Interval *Usage `protobuf:"bytes,6,opt,name=interval,proto3" json:"interval,omitempty"`
 	// Agents whose cgroup has the memory controller.
-	Memory        *Memory `protobuf:"bytes,7,opt,name=memory,proto3" json:"memory,omitempty"`
+	Memory *Memory `protobuf:"bytes,7,opt,name=memory,proto3" json:"memory,omitempty"`
+	// All that an agent has now, the newest first.
+	Cgroups []string `protobuf:"bytes,8,rep,name=cgroups,proto3" json:"cgroups,omitempty"`
+	// What is not measured of the agent, in words, with the remedy.
+	Missing       []string `protobuf:"bytes,9,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -981,6 +989,20 @@ func (x *Account) GetInterval() *Usage {
 func (x *Account) GetMemory() *Memory {
 	if x != nil {
 		return x.Memory
+	}
+	return nil
+}
+
+func (x *Account) GetCgroups() []string {
+	if x != nil {
+		return x.Cgroups
+	}
+	return nil
+}
+
+func (x *Account) GetMissing() []string {
+	if x != nil {
+		return x.Missing
 	}
 	return nil
 }
@@ -2550,7 +2572,7 @@ const file_cam_v1_node_proto_rawDesc = "" +
 	"\x0erelative_error\x18\x03 \x01(\x01R\rrelativeError\x12'\n" +
 	"\x0fage_nanoseconds\x18\x04 \x01(\x04R\x0eageNanoseconds\x12\x12\n" +
 	"\x04note\x18\x05 \x01(\tR\x04note\x12\x1a\n" +
-	"\bweighing\x18\x06 \x01(\tR\bweighing\"\x80\x02\n" +
+	"\bweighing\x18\x06 \x01(\tR\bweighing\"\xb4\x02\n" +
 	"\aAccount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x13.cam.v1.AccountKindR\x04kind\x12(\n" +
@@ -2558,7 +2580,9 @@ const file_cam_v1_node_proto_rawDesc = "" +
 	"\x06cgroup\x18\x04 \x01(\tR\x06cgroup\x12#\n" +
 	"\x05total\x18\x05 \x01(\v2\r.cam.v1.UsageR\x05total\x12)\n" +
 	"\binterval\x18\x06 \x01(\v2\r.cam.v1.UsageR\binterval\x12&\n" +
-	"\x06memory\x18\a \x01(\v2\x0e.cam.v1.MemoryR\x06memory\"\xb8\x01\n" +
+	"\x06memory\x18\a \x01(\v2\x0e.cam.v1.MemoryR\x06memory\x12\x18\n" +
+	"\acgroups\x18\b \x03(\tR\acgroups\x12\x18\n" +
+	"\amissing\x18\t \x03(\tR\amissing\"\xb8\x01\n" +
 	"\x06Memory\x12#\n" +
 	"\rcurrent_bytes\x18\x01 \x01(\x04R\fcurrentBytes\x12\x1d\n" +
 	"\n" +
@@ -2690,13 +2714,14 @@ const file_cam_v1_node_proto_rawDesc = "" +
 	"\x13ACCOUNT_KIND_SYSTEM\x10\x02\x12\x15\n" +
 	"\x11ACCOUNT_KIND_IDLE\x10\x03\x12\x1d\n" +
 	"\x19ACCOUNT_KIND_UNATTRIBUTED\x10\x04\x12\x18\n" +
-	"\x14ACCOUNT_KIND_RETIRED\x10\x05*p\n" +
+	"\x14ACCOUNT_KIND_RETIRED\x10\x05*\x88\x01\n" +
 	"\n" +
 	"AgentState\x12\x1b\n" +
 	"\x17AGENT_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13AGENT_STATE_RUNNING\x10\x01\x12\x15\n" +
 	"\x11AGENT_STATE_EMPTY\x10\x02\x12\x15\n" +
-	"\x11AGENT_STATE_ENDED\x10\x03*y\n" +
+	"\x11AGENT_STATE_ENDED\x10\x03\x12\x16\n" +
+	"\x12AGENT_STATE_ABSENT\x10\x04*y\n" +
 	"\fFindingLevel\x12\x1d\n" +
 	"\x19FINDING_LEVEL_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10FINDING_LEVEL_OK\x10\x01\x12\x1a\n" +
