@@ -1,5 +1,5 @@
-// Package probecost measures what the sensor's program costs at each context
-// switch, against a program that does nothing, in the same run.
+// Package probecost measures what the sensor costs at each context switch,
+// against a program that does nothing, in the same run.
 package probecost
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/cam-os/edge/ebpf/sensor"
 )
 
-// Config says what to run. The zero value takes about three seconds.
+// Config says what to run. The zero value takes about five seconds.
 type Config struct {
 	// Rounds of each program, in turns. The cheapest of each counts, since
 	// whatever else the machine does only adds. 0: 5.
@@ -28,21 +28,29 @@ type Config struct {
 	Cgroups []string
 }
 
-// Result is the cost per context switch. Both include what the kernel's own
+// Result is the cost per context switch. All include what the kernel's own
 // measuring costs (BPF_STATS_RUN_TIME).
+//
+// The sensor's only program of the scheduler is the one at sched_switch, so
+// that its cost is the sum of all; what runs at forks, exits and moves is not
+// in it.
 type Result struct {
-	Empty  time.Duration // the empty program
-	Sensor time.Duration // the sensor's sched_switch program
-	// EmptyRate and SensorRate are context switches per second of the
-	// ping-pong under each, the machine's other ones included.
-	EmptyRate, SensorRate float64
+	Empty   time.Duration // the empty program
+	Sensor  time.Duration // the sensor's program
+	NoWaits time.Duration // the sensor's program with sensor.Config.NoWaits
+	// EmptyRate, SensorRate and NoWaitsRate are context switches per second of
+	// the ping-pong under each, the machine's other ones included.
+	EmptyRate, SensorRate, NoWaitsRate float64
 }
 
 // Above is what the sensor's program costs above an empty one.
 func (r Result) Above() time.Duration { return r.Sensor - r.Empty }
 
+// NoWaitsAbove is Above without waits.
+func (r Result) NoWaitsAbove() time.Duration { return r.NoWaits - r.Empty }
+
 // Measure bounces a byte between two processes that are pinned to one CPU,
-// which makes nothing but context switches, and times both programs. It needs
+// which makes nothing but context switches, and times the programs. It needs
 // what the eBPF sensor needs.
 func Measure(c Config) (r Result, err error) {
 	if c.Rounds == 0 {
@@ -65,12 +73,16 @@ func Measure(c Config) (r Result, err error) {
 	}
 	defer func() { err = errors.Join(err, p.stop()) }()
 
-	var empties, sensors []cost
+	var empties, sensors, spares []cost
 	for range c.Rounds {
 		for _, m := range []struct {
 			open func() (counted, error)
 			into *[]cost
-		}{{openEmpty, &empties}, {openSensor, &sensors}} {
+		}{
+			{openEmpty, &empties},
+			{func() (counted, error) { return openSensor(sensor.Config{}) }, &sensors},
+			{func() (counted, error) { return openSensor(sensor.Config{NoWaits: true}) }, &spares},
+		} {
 			one, err := round(m.open, c.Each)
 			if err != nil {
 				return r, fmt.Errorf("probecost: %w", err)
@@ -80,6 +92,7 @@ func Measure(c Config) (r Result, err error) {
 	}
 	r.Empty, r.EmptyRate = cheapest(empties)
 	r.Sensor, r.SensorRate = cheapest(sensors)
+	r.NoWaits, r.NoWaitsRate = cheapest(spares)
 	return r, nil
 }
 
@@ -156,8 +169,9 @@ func (e *emptyProgram) Close() error { return errors.Join(e.link.Close(), e.objs
 
 type sensorProgram struct{ sensor.Sensor }
 
-func openSensor() (counted, error) {
-	s, err := sensor.Open(sensor.Config{Force: sensor.EBPF})
+func openSensor(c sensor.Config) (counted, error) {
+	c.Force = sensor.EBPF
+	s, err := sensor.Open(c)
 	if err != nil {
 		return nil, err
 	}

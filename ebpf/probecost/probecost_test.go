@@ -67,10 +67,10 @@ func TestMeasure(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Empty <= 0 || r.Sensor <= r.Empty || r.EmptyRate < 1000 || r.SensorRate < 1000 {
+		if r.Empty <= 0 || r.Above() <= 0 || r.NoWaitsAbove() <= 0 || min(r.EmptyRate, r.SensorRate, r.NoWaitsRate) < 100 {
 			t.Errorf("%s: %+v", name, r)
 		}
-		t.Logf("%s: %+v, above an empty program %v", name, r, r.Above())
+		t.Logf("%s: %+v, above an empty program %v, without waits %v", name, r, r.Above(), r.NoWaitsAbove())
 	}
 }
 
@@ -98,6 +98,7 @@ func BenchmarkSwitch(b *testing.B) {
 				b.ReportMetric(float64(r.Empty), "empty-ns/switch")
 				b.ReportMetric(float64(r.Sensor), "sensor-ns/switch")
 				b.ReportMetric(float64(r.Above()), "above-ns/switch")
+				b.ReportMetric(float64(r.NoWaitsAbove()), "above-without-waits-ns/switch")
 			}
 			b.ReportMetric(0, "ns/op")
 		})

@@ -112,11 +112,19 @@ static __always_inline struct cpu *this_cpu(void)
 }
 
 /*
- * Record the chain from cg to the root. It comes before the usage entry, so
- * that user space, which reads in the opposite order, never sees an orphan.
+ * What follows are global functions of numbers: the verifier looks at such once,
+ * and not at each call. They are called seldom.
  */
-static __noinline int record_ancestry(struct cgroup *cg)
+
+/*
+ * Record the chain from a struct cgroup to the root. It comes before the usage
+ * entry, so that user space, which reads in the opposite order, never sees an
+ * orphan.
+ */
+__noinline int record_ancestry(__u64 of)
 {
+	struct cgroup *cg = (void *)of;
+
 	for (int i = 0; i < MAX_DEPTH; i++) {
 		struct cgroup_subsys_state *up = BPF_CORE_READ(cg, self.parent);
 		struct cgroup *parent;
@@ -140,50 +148,35 @@ static __noinline int record_ancestry(struct cgroup *cg)
 /* A cgroup's histogram begins empty; too large for the stack. */
 static const struct waits none;
 
-/* The usage entry of a cgroup, made if there is room; NULL if there is none. */
-static __noinline struct usage *entry_of(struct cgroup *cg, __u64 id)
+/* Make the entries of a struct cgroup, if there is room. */
+__noinline int make_entry(__u64 of, __u64 id)
 {
-	struct usage *u = bpf_map_lookup_elem(&usages, &id);
 	struct usage zero = {};
 
-	if (u)
-		return u;
-	if (record_ancestry(cg))
-		return 0;
-	/* Another CPU may have been faster; the lookup decides. */
-	bpf_map_update_elem(&usages, &id, &zero, BPF_NOEXIST);
-	u = bpf_map_lookup_elem(&usages, &id);
-	if (u && count_waits)
+	if (record_ancestry(of))
+		return -1;
+	/* Another CPU may have been faster. */
+	if (bpf_map_update_elem(&usages, &id, &zero, BPF_NOEXIST) && !bpf_map_lookup_elem(&usages, &id))
+		return -1;
+	if (count_waits)
 		bpf_map_update_elem(&waiting, &id, &none, BPF_NOEXIST);
-	return u;
-}
-
-static __noinline int settle_waits(struct cpu *c, struct slot *s)
-{
-	__u64 id = s->id;
-	struct waits *w = bpf_map_lookup_elem(&waiting, &id);
-
-	if (!w)
-		w = &c->waits;
-	for (int i = 0; i < BUCKETS; i++) {
-		if (!s->waits[i])
-			continue;
-		__sync_fetch_and_add(&w->counts[i], s->waits[i]);
-		s->waits[i] = 0;
-	}
-	__sync_fetch_and_add(&w->ns, s->waited);
-	s->waited = 0;
 	return 0;
 }
 
-static __noinline int settle(struct cpu *c, struct slot *s)
+/* Put what this CPU's slot has gathered into its cgroup's entries. */
+__noinline int settle(__u32 index)
 {
-	__u64 id = s->id;
+	struct cpu *c = this_cpu();
+	struct waits *w;
 	struct usage *u;
+	struct slot *s;
+	__u64 id;
 
-	if (count_waits)
-		settle_waits(c, s);
-	if (!s->ns && !s->switches)
+	if (!c)
+		return -1;
+	s = &c->slots[index & (SLOTS - 1)];
+	id = s->id;
+	if (!id)
 		return 0;
 	u = bpf_map_lookup_elem(&usages, &id);
 	if (!u)
@@ -196,17 +189,55 @@ static __noinline int settle(struct cpu *c, struct slot *s)
 	s->switches = 0;
 	s->cycles = 0;
 	s->instructions = 0;
+	if (!count_waits)
+		return 0;
+	w = bpf_map_lookup_elem(&waiting, &id);
+	if (!w)
+		w = &c->waits;
+	__sync_fetch_and_add(&w->ns, s->waited);
+	s->waited = 0;
+	for (int i = 0; i < BUCKETS; i++) {
+		if (s->waits[i])
+			__sync_fetch_and_add(&w->counts[i], s->waits[i]);
+		s->waits[i] = 0;
+	}
 	return 0;
 }
 
-/* Give the slot to cg. If the map is full, settle() will find no entry. */
-static __noinline int claim(struct cpu *c, struct slot *s, struct cgroup *cg, __u64 id)
+/* Give this CPU's slot to a struct cgroup. If there is no room for an entry,
+ * settle() will find none. */
+__noinline int claim(__u64 of, __u64 id)
 {
-	if (s->id)
-		settle(c, s);
-	s->id = id;
-	entry_of(cg, id);
+	struct cpu *c = this_cpu();
+	__u32 index = id & (SLOTS - 1);
+
+	if (!c)
+		return -1;
+	settle(index);
+	c->slots[index].id = id;
+	if (!bpf_map_lookup_elem(&usages, &id))
+		make_entry(of, id);
 	return 0;
+}
+
+/* A pointer as a number, which the verifier does not know for a pointer. */
+static __always_inline __u64 number(struct cgroup *cg)
+{
+	__u64 n = 0;
+
+	bpf_probe_read_kernel(&n, sizeof(n), &cg);
+	return n;
+}
+
+/* The usage entry of a cgroup, made if there is room; NULL if there is none. */
+static __always_inline struct usage *entry_of(struct cgroup *cg, __u64 id)
+{
+	struct usage *u = bpf_map_lookup_elem(&usages, &id);
+
+	if (u)
+		return u;
+	make_entry(number(cg), id);
+	return bpf_map_lookup_elem(&usages, &id);
 }
 
 static __always_inline struct slot *slot_of(struct cpu *c, struct cgroup *cg, __u64 id)
@@ -214,7 +245,7 @@ static __always_inline struct slot *slot_of(struct cpu *c, struct cgroup *cg, __
 	struct slot *s = &c->slots[id & (SLOTS - 1)];
 
 	if (s->id != id)
-		claim(c, s, cg, id);
+		claim(number(cg), id);
 	return s;
 }
 

@@ -114,41 +114,46 @@ static __noinline int charge_source(struct cpu *c, __u64 process, __u64 tid, str
 	return 0;
 }
 
-static __always_inline void send(struct move *m)
+/* A function of its own puts the record's type into the object's BTF. */
+static __noinline int send(struct move *m)
 {
 	__u32 zero = 0;
 	__u64 *lost;
 
 	m->at = bpf_ktime_get_boot_ns();
 	if (!bpf_ringbuf_output(&moves, m, sizeof(*m), BPF_RB_NO_WAKEUP))
-		return;
+		return 0;
 	lost = bpf_map_lookup_elem(&moves_lost, &zero);
 	if (lost && m->kind != MOVE_THREAD)
 		__sync_fetch_and_add(lost, 1);
+	return 0;
 }
 
-/* The other threads of a process that was moved, which had done I/O. */
-static __noinline int send_threads(struct task_struct___sched *leader, struct move *m)
+/* Another thread of a process that was moved, for its bytes. */
+__noinline int send_thread(__u64 thread, __u64 from, __u64 to, __u64 process)
 {
-	struct list_head *head = &leader->signal->thread_head;
-	struct list_head *node = BPF_CORE_READ(leader, signal, thread_head.next);
+	struct task_struct *t = (void *)thread;
+	struct move m = {.kind = MOVE_THREAD, .from = from, .to = to, .process = process};
 
-	m->kind = MOVE_THREAD;
-	for (int i = 0; i < MAX_THREADS; i++) {
-		struct task_struct *t;
-
-		if (!node || node == head)
-			return 0;
-		t = (void *)node - bpf_core_field_offset(struct task_struct___sched, thread_node);
-		m->bytes.read = BPF_CORE_READ(t, ioac.read_bytes);
-		m->bytes.written = BPF_CORE_READ(t, ioac.write_bytes);
-		m->key.start = BPF_CORE_READ(t, start_time);
-		m->key.tid = (__u32)BPF_CORE_READ(t, pid);
-		if (m->key.tid != m->process && (m->bytes.read || m->bytes.written))
-			send(m);
-		node = BPF_CORE_READ(node, next);
-	}
+	m.bytes.read = BPF_CORE_READ(t, ioac.read_bytes);
+	m.bytes.written = BPF_CORE_READ(t, ioac.write_bytes);
+	m.key.start = BPF_CORE_READ(t, start_time);
+	m.key.tid = (__u32)BPF_CORE_READ(t, pid);
+	if (m.key.tid != m.process && (m.bytes.read || m.bytes.written))
+		send(&m);
 	return 0;
+}
+
+static __always_inline void send_threads(struct task_struct___sched *leader, struct move *m)
+{
+	__u64 head = (__u64)BPF_CORE_READ(leader, signal) + bpf_core_field_offset(struct signal_struct, thread_head);
+	__u64 node = (__u64)BPF_CORE_READ(leader, signal, thread_head.next);
+
+	for (int i = 0; i < MAX_THREADS && node && node != head; i++) {
+		send_thread(node - bpf_core_field_offset(struct task_struct___sched, thread_node), m->from, m->to,
+			    m->process);
+		node = (__u64)BPF_CORE_READ((struct list_head *)node, next);
+	}
 }
 
 static __always_inline void describe(struct move *m, struct task_struct *task)

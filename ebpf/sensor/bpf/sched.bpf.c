@@ -52,6 +52,7 @@ static __noinline int read_counters(struct cpu *c, struct spent *p, int looking)
 {
 	struct bpf_perf_event_value v = {};
 
+	p->cycles = p->instructions = 0;
 	if (!bpf_perf_event_read_value(&cycle_events, BPF_F_CURRENT_CPU, &v, sizeof(v)))
 		p->cycles = counted(v.counter, &c->cycles);
 	if (looking) {
@@ -145,7 +146,7 @@ int sched_switch(__u64 *ctx)
 	struct task_struct *prev = (void *)ctx[1];
 	struct task_struct *next = (void *)ctx[2];
 	struct cpu *c = this_cpu();
-	struct spent spent = {};
+	struct spent spent;
 	struct cgroup *cg;
 	struct slot *s;
 	__s64 delta;
@@ -159,6 +160,8 @@ int sched_switch(__u64 *ctx)
 	spent.ns = delta;
 	if (count_cycles)
 		read_counters(c, &spent, 0);
+	else
+		spent.cycles = spent.instructions = 0;
 	if (!prev->pid) {
 		c->idle += delta;
 	} else {
@@ -219,11 +222,8 @@ int look(void *ctx)
 	c->looked = c->last;
 	c->looked_idle = c->idle;
 	for (int i = 0; i < SLOTS; i++) {
-		struct slot *s = &c->slots[i];
-
-		if (s->id)
-			settle(c, s);
-		s->id = 0;
+		settle(i);
+		c->slots[i].id = 0;
 	}
 	return 0;
 }
