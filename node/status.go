@@ -101,7 +101,13 @@ func (n *Node) metering() (out []api.Finding) {
 			f.Level, f.Detail = api.Degraded, "simulated: no real power was metered"
 			f.Remedy = "point --path.sysfs at the kernel's sysfs"
 		}
-		if z.IdlePower == 0 && r.State == energy.Fresh {
+		if r.Weighing == energy.NoWeighing {
+			f.Detail += "; nothing says who drew it: unattributed"
+		}
+		if f.Level == api.OK && r.Note != "" {
+			f.Detail += "; " + r.Note
+		}
+		if z.IdlePower == 0 && r.State == energy.Fresh && r.Weighing != energy.NoWeighing {
 			f.Detail += "; idle power not learned yet: the machine was never quiet, nor at two levels of load"
 			f.Remedy = strings.TrimPrefix(f.Remedy+"; or set energy.idle_watts", "; or ")
 		}
@@ -110,7 +116,7 @@ func (n *Node) metering() (out []api.Finding) {
 			f.Level, f.Detail = api.Degraded, fmt.Sprintf("%s; the counter has not moved for %v", f.Detail, r.Age.Round(time.Second))
 		case energy.Lost:
 			f.Level, f.Detail = api.Failed, f.Detail+"; the counter cannot be read any more"
-			f.Remedy = "see the node's log and the files below /sys/class/powercap"
+			f.Remedy = "look at its files below /sys (powercap, hwmon, power_supply)"
 		}
 		if r.Faults > 0 {
 			f.Detail += fmt.Sprintf("; %d readings failed or were refused", r.Faults)
@@ -134,7 +140,7 @@ func (n *Node) storing() api.Finding {
 	switch {
 	case s.Degraded != "":
 		f.Level, f.Detail = api.Failed, s.Degraded
-		f.Remedy = "figures are kept in memory until the store can be written again"
+		f.Remedy = fmt.Sprintf("make room on the device of %s, or make it writable; figures are kept in memory until then", n.cfg.Load().StateDir)
 	case s.Quarantined != "":
 		f.Level, f.Detail = api.Degraded, "a damaged database was moved aside: "+s.Quarantined
 		f.Remedy = "look at it with camctl store check, then remove it"

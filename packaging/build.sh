@@ -5,6 +5,7 @@
 #
 #   packaging/build.sh [OUT] [ARCH...]    (default: dist amd64 arm64)
 #   VERSION=1.2.3                         (default: from git)
+#   OVERLAY=FILE                          as go build -overlay; the lab makes a future version
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-dist}
@@ -34,7 +35,7 @@ mkdir -p "$out"
 rm -f "$out"/cam-node[-_]* "$out"/SHA256SUMS
 
 build() { # ARCH FILE
-  GOOS=linux GOARCH=$1 go build -trimpath -ldflags "-s -w -X main.buildVersion=$PKG_VERSION" -o "$2" ./cmd/cam-node
+  GOOS=linux GOARCH=$1 go build ${OVERLAY:+-overlay="$OVERLAY"} -trimpath -ldflags "-s -w -X main.buildVersion=$PKG_VERSION" -o "$2" ./cmd/cam-node
 }
 
 # What every architecture shares.
