@@ -1,24 +1,26 @@
 package ctl
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cam-os/edge/cmd/cam-node/internal/report"
-	"github.com/cam-os/edge/cmd/cam-node/internal/text"
 )
 
 func (s *Session) agentsCommand() *cobra.Command {
 	var (
 		zone, order string
 		breakdown   bool
+		wide        bool
 	)
 	c := &cobra.Command{
 		Use:     "agents [NAME...]",
-		Aliases: []string{"agent", "ps"},
+		Aliases: []string{"ps"},
 		Short:   "What every agent uses: CPU, I/O, watts and joules",
 		Long: `What every agent used in the latest interval (CPU, READ/S, WRITE/S, WATTS) and
 since its account was opened (CPU-TIME, READ, WRITTEN, JOULES). Below the agents:
@@ -29,10 +31,16 @@ STATE is running (its cgroup holds processes), empty (it holds none) or ended (i
 is gone, or was never made: so is an agent of the configuration before its first
 start). Accounts of ended agents stay. A dash is what this node does not measure.
 
+MEMORY is the working set: what the kernel cannot drop at once. --wide adds what
+reached the disks (DISK), how long tasks were ready to run before they ran (WAIT),
+throttling, the share of time in which some task stalled, memory and traffic, and
+ESCAPED, tasks that somebody moved out; camctl agent NAME shows one agent alone.
+
 CPU is of one CPU: 200% are two CPUs kept busy. Energy is of one zone, summed over
 sockets; zones overlap and are never added up.`,
 		Example: `  camctl agents
   camctl agents agent-b --json
+  camctl agents --wide --sort disk
   camctl agents --breakdown`,
 		RunE: func(c *cobra.Command, names []string) error {
 			if err := checkSort(order); err != nil {
@@ -42,7 +50,7 @@ sockets; zones overlap and are never added up.`,
 			if err != nil {
 				return err
 			}
-			if err := allThere(o, names); err != nil {
+			if err := s.allThere(c.Context(), o, names); err != nil {
 				return err
 			}
 			if s.json {
@@ -54,6 +62,7 @@ sockets; zones overlap and are never added up.`,
 			}
 			o.Sort(z, report.SortKey(order))
 			style := s.style()
+			style.Wide = wide
 			out := style.Charset.Writer(s.Stdout)
 			if err := report.WriteAgents(out, o, z, style); err != nil || !breakdown {
 				return err
@@ -66,6 +75,7 @@ sockets; zones overlap and are never added up.`,
 		ValidArgsFunction: s.completeAgents,
 	}
 	s.jsonFlag(c)
+	c.Flags().BoolVar(&wide, "wide", false, "every figure, however wide: disks, waits, memory, network")
 	c.Flags().BoolVar(&breakdown, "breakdown", false, "also list the cgroups that system consists of")
 	s.zoneFlag(c, &zone)
 	sortFlag(c, &order, report.ByName)
@@ -78,22 +88,22 @@ func (s *Session) zoneFlag(c *cobra.Command, zone *string) {
 }
 
 func sortFlag(c *cobra.Command, order *string, value report.SortKey) {
-	c.Flags().StringVar(order, "sort", string(value), "sort agents by watts, cpu, io or name")
+	c.Flags().StringVar(order, "sort", string(value), "sort agents by "+strings.Join(report.SortKeys(), ", "))
 	_ = c.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(report.SortKeys(), cobra.ShellCompDirectiveNoFileComp))
 }
 
 func checkSort(order string) error {
 	if !slices.Contains(report.SortKeys(), order) {
-		return &UsageError{fmt.Errorf("cannot sort by %q: choose watts, cpu, io or name", order)}
+		return &UsageError{fmt.Errorf("cannot sort by %q: choose one of %s", order, strings.Join(report.SortKeys(), ", "))}
 	}
 	return nil
 }
 
 // allThere makes a mistyped name an error instead of an empty table.
-func allThere(o report.Observation, names []string) error {
+func (s *Session) allThere(ctx context.Context, o report.Observation, names []string) error {
 	for _, name := range names {
-		if !slices.ContainsFunc(o.Accounts, func(a report.Account) bool { return a.Name == name }) {
-			return fmt.Errorf("there is no agent %q: `camctl agents` lists them", text.Clean(name))
+		if !o.Has(name) {
+			return s.unknownAgent(ctx, name)
 		}
 	}
 	return nil

@@ -56,7 +56,7 @@ func (s *Session) AddTo(parent *cobra.Command) {
 	parent.PersistentFlags().StringVar(&s.socket, "socket", "",
 		"the node's socket (default $CAM_SOCKET, ./var/cam.sock, /run/cam/cam.sock)")
 	parent.AddGroup(&cobra.Group{ID: "agents", Title: "Agents:"}, &cobra.Group{ID: "node", Title: "Node:"})
-	for _, c := range []*cobra.Command{s.runCommand(), s.agentsCommand(), s.topCommand(), s.energyCommand(), s.observeCommand()} {
+	for _, c := range []*cobra.Command{s.runCommand(), s.agentsCommand(), s.agentCommand(), s.topCommand(), s.energyCommand(), s.observeCommand()} {
 		c.GroupID = "agents"
 		parent.AddCommand(c)
 	}

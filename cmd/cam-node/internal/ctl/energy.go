@@ -93,7 +93,7 @@ func (s *Session) history(ctx context.Context, since, step time.Duration, agents
 	}
 	h := report.FromSeries(series, chosen, o.Zones, o.Measured)
 	for _, name := range agents {
-		if !h.Has(name) && allThere(o, []string{name}) != nil {
+		if !h.Has(name) && !o.Has(name) {
 			return none, fmt.Errorf("there is no agent %q, and there was none in this window: `camctl agents` lists them", text.Clean(name))
 		}
 	}

@@ -38,7 +38,7 @@ node does not measure is null: .measured says what.`,
 				if err != nil {
 					return err
 				}
-				if err := allThere(o, names); err != nil {
+				if err := s.allThere(c.Context(), o, names); err != nil {
 					return err
 				}
 				return s.writeLine(o)
@@ -54,7 +54,7 @@ node does not measure is null: .measured says what.`,
 			n := 0
 			return stream(ctx, node, request, func(o report.Observation) (bool, error) {
 				if n++; n == 1 {
-					if err := allThere(o, names); err != nil {
+					if err := s.allThere(c.Context(), o, names); err != nil {
 						return false, err
 					}
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,27 +19,46 @@ import (
 
 func (s *Session) topCommand() *cobra.Command {
 	var (
-		zone, order string
-		interval    text.Positive
-		iterations  int
-		plain       bool
+		zone, order, view string
+		interval          text.Positive
+		iterations        int
+		plain             bool
 	)
 	c := &cobra.Command{
 		Use:   "top",
 		Short: "Watch agents live, with curves of their watts",
-		Long: `Watch agents live. In a terminal: an interface with curves, sorted with the keys
-w (watts), c (CPU), i (I/O) and n (name); z chooses the energy zone, space pauses,
-? helps, q quits. In a pipe, or where TERM is dumb: one plain table per interval. When the
-node goes away, it says so and goes on when the node is back.
+		Long: `Watch agents live. In a terminal: an interface with curves. Keys switch the view:
+c (CPU and energy), i (I/O), m (memory), w (waits), n (network); s sorts by the next
+column, z chooses the energy zone, space pauses, ? helps, q quits. In a pipe, or where
+TERM is dumb: one plain table of --view per interval. When the node goes away, it says
+so and goes on when the node is back.
+
+Views:
+  cpu      CPU, own I/O, watts, joules
+  io       READ/S and WRITE/S are the agents' own rate; DISK-RD and DISK-WR what
+           reached the disks, in bursts as writeback has it; P99 how long disks took
+  memory   WORKING is what cannot be dropped at once; OOM counts killed processes
+  waits    P50 and P99 of how long tasks were ready to run before they ran;
+           THROTTLED by cpu.max; CPU, I/O and MEMORY: share of time in which some
+           task stalled
+  network  of the sockets that agents made, loopback too
+
+A dash is what is not measured; camctl agent NAME says why.
 
 NO_COLOR is respected. Figures of a simulator are always marked SIMULATED.`,
 		Example: `  camctl top
+  camctl top --view io
   camctl top --sort cpu --interval 5s
   camctl top -n 1 | head`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := checkSort(order); err != nil {
-				return err
+			if c.Flags().Changed("sort") {
+				if err := checkSort(order); err != nil {
+					return err
+				}
+			}
+			if _, err := report.ViewNamed(view); err != nil {
+				return &UsageError{err}
 			}
 			if iterations < 0 {
 				return &UsageError{errors.New("--iterations cannot be negative")}
@@ -50,7 +70,7 @@ NO_COLOR is respected. Figures of a simulator are always marked SIMULATED.`,
 				return s.topJSON(ctx, follow, iterations)
 			}
 			options := top.Options{
-				Zone: zone, Sort: report.SortKey(order), Iterations: iterations, Style: s.style(), Temporary: temporary,
+				Zone: zone, View: view, Sort: report.SortKey(order), Iterations: iterations, Style: s.style(), Temporary: temporary,
 			}
 			if _, tty := terminal(s.Stdout); !tty || plain || s.Getenv("TERM") == "dumb" || s.Getenv("TERM") == "" {
 				return top.Plain(ctx, follow, options, options.Style.Charset.Writer(s.Stdout), s.Stderr)
@@ -70,7 +90,9 @@ NO_COLOR is respected. Figures of a simulator are always marked SIMULATED.`,
 	c.Flags().IntVarP(&iterations, "iterations", "n", 0, "end after so many (default: never)")
 	c.Flags().BoolVar(&plain, "plain", false, "plain tables also in a terminal")
 	s.zoneFlag(c, &zone)
-	sortFlag(c, &order, report.ByWatts)
+	sortFlag(c, &order, "")
+	c.Flags().StringVar(&view, "view", report.Views()[0].Name, "what to show: "+strings.Join(report.ViewNames(), ", "))
+	_ = c.RegisterFlagCompletionFunc("view", cobra.FixedCompletions(report.ViewNames(), cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 

@@ -18,6 +18,7 @@ func Coarse(o Observation) Observation {
 	o.BoottimeNanoseconds -= o.BoottimeNanoseconds % uint64(coarseTime)
 	o.Coarse = true
 	o.Breakdown = nil
+	o.Moves = []Move{} // they name programs
 	o.Self = coarseUsage(o.Self)
 	accounts := make([]Account, len(o.Accounts))
 	for i, a := range o.Accounts {

@@ -26,6 +26,7 @@ type Observation struct {
 	Coarse              bool          `json:"coarse"`
 	Probes              []Probe       `json:"probes"`
 	Self                Usage         `json:"self"`
+	Moves               []Move        `json:"moves"`
 }
 
 // Provenance says how far to trust a figure.
@@ -45,6 +46,13 @@ type Account struct {
 	Cgroup   string `json:"cgroup,omitempty"`
 	Total    Usage  `json:"total"`
 	Interval Usage  `json:"interval"`
+	// Memory is null where nobody measures it: of agents without the memory
+	// controller, and of accounts that are no agents.
+	Memory *Memory `json:"memory"`
+	// Cgroups are all of an agent's, the newest first; empty where the node does
+	// not say. NotMeasured is what its cgroups lack, with the remedy.
+	Cgroups     []string `json:"cgroups,omitempty"`
+	NotMeasured []string `json:"not_measured,omitempty"`
 }
 
 // Usage is an amount: a total or what one interval used. Its JSON has null for
@@ -55,7 +63,8 @@ type Usage struct {
 	IOReadBytes     uint64       `json:"io_read_bytes"`
 	IOWrittenBytes  uint64       `json:"io_written_bytes"`
 	Energy          []ZoneEnergy `json:"energy"`
-	Lacking         Lacking      `json:"-"`
+	Further
+	Lacking Lacking `json:"-"`
 }
 
 // ZoneEnergy is energy within one zone; never sum over zone names.
@@ -112,14 +121,20 @@ func FromObservation(o *camv1.Observation) Observation {
 		Missing:             append([]string{}, o.GetMissing()...),
 		Coarse:              o.GetCoarse(),
 		Probes:              make([]Probe, 0, len(o.GetProbes())),
-		Self:                usage(o.GetSelf(), Lacking{Switches: true, IO: true}),
+		Self:                usage(o.GetSelf(), Lacking{Switches: true, IO: true}.beyond()),
+		Moves:               moves(o.GetMoves()),
 	}
 	for _, a := range o.GetAccounts() {
 		lacks := out.Measured.lacks(kind(a.GetKind()))
-		out.Accounts = append(out.Accounts, Account{
+		account := Account{
 			Name: a.GetName(), Kind: kind(a.GetKind()), State: state(a), Cgroup: a.GetCgroup(),
-			Total: usage(a.GetTotal(), lacks), Interval: usage(a.GetInterval(), lacks),
-		})
+			Total: usage(a.GetTotal(), lacks), Interval: usage(a.GetInterval(), lacks), Memory: memory(a.GetMemory()),
+		}
+		if account.Memory != nil && account.Total.Memory == nil {
+			account.Total.Memory = &MemoryEvents{}
+		}
+		account.Interval.as(account.Total.Further)
+		out.Accounts = append(out.Accounts, account)
 	}
 	for _, b := range o.GetBreakdown() {
 		out.Breakdown = append(out.Breakdown, CgroupUsage{b.GetCgroup(), usage(b.GetInterval(), out.Measured.lacks(System))})
@@ -159,6 +174,7 @@ func usage(u *camv1.Usage, lacks Lacking) Usage {
 	for _, e := range u.GetEnergy() {
 		out.Energy = append(out.Energy, ZoneEnergy{e.GetZone(), e.GetSocket(), e.GetMicrojoules(), e.GetSource()})
 	}
+	out.Further = furtherOf(u, lacks)
 	return out
 }
 

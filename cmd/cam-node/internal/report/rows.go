@@ -1,7 +1,6 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -43,6 +42,10 @@ type Row struct {
 	Metered                   bool // there are energy figures at all
 	Lacking                   Lacking
 	Source                    string
+	// What the columns beyond these are made of.
+	Seconds         float64 // of the interval
+	Interval, Total Further
+	Memory          *Memory
 }
 
 // Blank tells that there is nothing to show.
@@ -58,7 +61,7 @@ func Rows(o Observation, zone string) []Row {
 	m := Meter(o.Zones, zone)
 	for _, a := range o.Accounts {
 		r := row(a.Name, a.Total, a.Interval, o.IntervalNanoseconds, zone)
-		r.Kind, r.State, r.Cgroup = a.Kind, a.State, a.Cgroup
+		r.Kind, r.State, r.Cgroup, r.Memory = a.Kind, a.State, a.Cgroup, a.Memory
 		if !r.Metered && m.Sockets > 0 && !r.Lacking.Energy {
 			r.Metered, r.Source = true, strings.Join(m.Sources, "+")
 		}
@@ -92,6 +95,7 @@ func row(name string, total, interval Usage, nanoseconds uint64, zone string) Ro
 		Read: total.IOReadBytes, Written: total.IOWrittenBytes, Switches: total.ContextSwitches,
 		Microwatts: perSecond(latest), Microjoules: microjoules, Source: source,
 		Metered: metered && (!interval.Lacking.Energy || microjoules > 0), Lacking: interval.Lacking,
+		Seconds: float64(nanoseconds) / 1e9, Interval: interval.Further, Total: total.Further,
 	}
 }
 
@@ -231,37 +235,30 @@ func SourceLabel(source string) string {
 	return strings.ReplaceAll(text.Clean(source), "simulated", "SIMULATED")
 }
 
-// SortKey is a column to sort agents by.
+// SortKey is what to sort agents by.
 type SortKey string
 
 // The keys.
 const (
-	ByWatts SortKey = "watts"
-	ByCPU   SortKey = "cpu"
-	ByIO    SortKey = "io"
-	ByName  SortKey = "name"
+	ByWatts     SortKey = "watts"
+	ByCPU       SortKey = "cpu"
+	ByIO        SortKey = "io"
+	ByDisk      SortKey = "disk"
+	ByLatency   SortKey = "latency"
+	ByMemory    SortKey = "memory"
+	ByWait      SortKey = "wait"
+	ByThrottled SortKey = "throttled"
+	ByNetwork   SortKey = "network"
+	ByName      SortKey = "name"
 )
 
 // SortKeys lists the keys.
 func SortKeys() []string {
-	return []string{string(ByWatts), string(ByCPU), string(ByIO), string(ByName)}
-}
-
-// Sort orders rows, the largest first, and by name what is equal.
-func Sort(rows []Row, by SortKey) {
-	slices.SortStableFunc(rows, func(a, b Row) int {
-		c := 0
-		switch by {
-		case ByWatts:
-			c = cmp.Compare(b.Microwatts, a.Microwatts)
-		case ByCPU:
-			c = cmp.Compare(b.Cores, a.Cores)
-		case ByIO:
-			c = cmp.Compare(b.ReadRate+b.WriteRate, a.ReadRate+a.WriteRate)
-		case ByName:
-		}
-		return cmp.Or(c, cmp.Compare(a.Name, b.Name))
-	})
+	var keys []string
+	for _, k := range []SortKey{ByWatts, ByCPU, ByIO, ByDisk, ByLatency, ByMemory, ByWait, ByThrottled, ByNetwork, ByName} {
+		keys = append(keys, string(k))
+	}
+	return keys
 }
 
 // Split parts the agents from the other accounts.
@@ -286,4 +283,9 @@ func (o *Observation) Sort(zone string, by SortKey) {
 		place[r.Name] = i
 	}
 	slices.SortStableFunc(o.Accounts, func(a, b Account) int { return place[a.Name] - place[b.Name] })
+}
+
+// Has tells whether there is an account of that name.
+func (o Observation) Has(name string) bool {
+	return slices.ContainsFunc(o.Accounts, func(a Account) bool { return a.Name == name })
 }

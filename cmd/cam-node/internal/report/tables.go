@@ -15,6 +15,8 @@ type Style struct {
 	Charset text.Charset
 	// Width in cells; 0 for as wide as it takes (pipes, files).
 	Width int
+	// Wide asks for every figure, however wide that is.
+	Wide bool
 }
 
 // WriteAgents writes the table of `camctl agents`: agents, the other accounts,
@@ -30,16 +32,17 @@ func WriteAgents(w io.Writer, o Observation, zone string, s Style) error {
 // WriteAccounts writes the table alone.
 func WriteAccounts(w io.Writer, o Observation, zone string, s Style) error {
 	agents, others := Split(Rows(o, zone))
-	t := accountTable()
-	for _, r := range agents {
-		addRow(&t, r, r.State)
+	others = slices.DeleteFunc(others, func(r Row) bool { return r.Kind == Retired && r.Blank() })
+	further := accountColumns(agents, s.Wide)
+	t := accountTable(further)
+	for _, r := range append(slices.Clone(agents), others...) {
+		addRow(&t, r, further)
 	}
-	for _, r := range others {
-		if r.Kind != Retired || !r.Blank() {
-			addRow(&t, r, "")
-		}
+	width := s.Width
+	if s.Wide {
+		width = 0
 	}
-	if err := t.Write(w, s.Width); err != nil {
+	if err := t.Write(w, width); err != nil {
 		return err
 	}
 	if len(agents) == 0 {
@@ -69,24 +72,71 @@ func WriteBreakdown(w io.Writer, o Observation, zone string, s Style) error {
 	return t.Write(w, s.Width)
 }
 
-func accountTable() text.Table {
-	return text.Table{Columns: []text.Column{
-		{Title: "NAME"}, {Title: "STATE", Drop: 2}, {Title: "CPU", Right: true},
-		{Title: "CPU-TIME", Right: true, Drop: 3}, {Title: "READ/S", Right: true}, {Title: "WRITE/S", Right: true},
-		{Title: "READ", Right: true, Drop: 5}, {Title: "WRITTEN", Right: true, Drop: 4},
-		{Title: "WATTS", Right: true}, {Title: "JOULES", Right: true}, {Title: "SOURCE", Drop: 1},
-	}}
+// accountColumns are those before SOURCE: memory where any agent's is
+// measured, or with wide all that the views have.
+func accountColumns(agents []Row, wide bool) []Column {
+	if !wide {
+		if !slices.ContainsFunc(agents, func(r Row) bool { return r.Memory != nil }) {
+			return nil
+		}
+		return []Column{column("MEMORY", 7, 0, ByMemory, func(r Row) float64 { return r.held(workingSet) }, bytesText)}
+	}
+	stall := func(title string, of func(Pressure) uint64) Column {
+		return column(title, 5, 0, "", func(r Row) float64 { return r.stall(of) }, percentText)
+	}
+	return []Column{
+		column("DISK-RD/S", 7, 0, ByDisk, func(r Row) float64 { return r.Disk("read") }, perSecond),
+		column("DISK-WR/S", 7, 0, ByDisk, func(r Row) float64 { return r.Disk("write") }, perSecond),
+		column("DISK-P99", 6, 0, ByLatency, Row.diskLatency, boundText),
+		column("WAIT-P50", 6, 0, "", func(r Row) float64 { return r.wait(p50) }, boundText),
+		column("WAIT-P99", 6, 0, ByWait, func(r Row) float64 { return r.wait(p99) }, boundText),
+		column("THROTTLED", 9, 0, ByThrottled, Row.Throttled, percentText),
+		stall("CPU-STALL", cpuStall), stall("IO-STALL", ioStall), stall("MEM-STALL", memoryStall),
+		column("MEMORY", 7, 0, ByMemory, func(r Row) float64 { return r.held(workingSet) }, bytesText),
+		column("MEM-USED", 7, 0, "", func(r Row) float64 { return r.held(func(m Memory) uint64 { return m.CurrentBytes }) }, bytesText),
+		column("MEM-LIMIT", 7, 0, "", func(r Row) float64 { return r.held(func(m Memory) uint64 { return m.LimitBytes }) }, limitText),
+		column("OOM-KILLS", 4, 0, "", Row.oomKills, countText),
+		column("RECV/S", 7, 0, ByNetwork, func(r Row) float64 { return r.traffic(received) }, perSecond),
+		column("SENT/S", 7, 0, ByNetwork, func(r Row) float64 { return r.traffic(sent) }, perSecond),
+		column("REFUSED", 7, 0, "", Row.refused, countText),
+		column("ESCAPED", 7, 0, "", Row.escaped, countText),
+	}
 }
 
-func addRow(t *text.Table, r Row, state string) {
-	if r.Kind == Idle || r.Kind == Unattributed && r.CPUNanoseconds == 0 {
-		// Joules that nobody used have no CPU and no I/O.
-		t.Add(r.Name, "", "", "", "", "", "", "", r.Watts(), r.Joules(), SourceLabel(r.Source))
-		return
+func accountTable(further []Column) text.Table {
+	t := text.Table{Columns: []text.Column{
+		{Title: "NAME"}, {Title: "STATE", Drop: 2}, {Title: "CPU", Right: true},
+		{Title: "CPU-TIME", Right: true, Drop: 4}, {Title: "READ/S", Right: true}, {Title: "WRITE/S", Right: true},
+		{Title: "READ", Right: true, Drop: 6}, {Title: "WRITTEN", Right: true, Drop: 5},
+		{Title: "WATTS", Right: true}, {Title: "JOULES", Right: true},
+	}}
+	source := text.Column{Title: "SOURCE", Drop: 1}
+	for _, c := range further {
+		t.Columns = append(t.Columns, text.Column{Title: c.Title, Right: true, Drop: 1})
+		source.Drop = 3 // the lines below the table say it too
 	}
-	t.Add(text.Clean(r.Name), state, r.CPU(), unless(r.Lacking.CPU && r.CPUNanoseconds == 0, cpuTime(r.CPUNanoseconds)),
-		r.Reads(), r.Writes(), unless(r.Lacking.IO && r.Read == 0, text.Bytes(r.Read)), unless(r.Lacking.IO && r.Written == 0, text.Bytes(r.Written)),
-		r.Watts(), r.Joules(), SourceLabel(r.Source))
+	t.Columns = append(t.Columns, source)
+	return t
+}
+
+func addRow(t *text.Table, r Row, further []Column) {
+	cells := []string{text.Clean(r.Name), r.State}
+	energyOnly := r.Kind == Idle || r.Kind == Unattributed && r.CPUNanoseconds == 0
+	if energyOnly { // joules that nobody used have no CPU and no I/O of their own
+		cells = append(cells, "", "", "", "", "", "", r.Watts(), r.Joules())
+	} else {
+		cells = append(cells, r.CPU(), unless(r.Lacking.CPU && r.CPUNanoseconds == 0, cpuTime(r.CPUNanoseconds)), r.Reads(), r.Writes(),
+			unless(r.Lacking.IO && r.Read == 0, text.Bytes(r.Read)), unless(r.Lacking.IO && r.Written == 0, text.Bytes(r.Written)), r.Watts(), r.Joules())
+	}
+	for _, c := range further {
+		switch {
+		case r.Kind == Agent, !energyOnly && strings.HasPrefix(c.Title, "WAIT"), r.Kind != Idle && strings.HasPrefix(c.Title, "DISK"):
+			cells = append(cells, c.Figure(r))
+		default:
+			cells = append(cells, "") // only agents have it
+		}
+	}
+	t.Add(append(cells, SourceLabel(r.Source))...)
 }
 
 func cpuTime(ns uint64) string { return text.Duration(time.Duration(min(ns, 1<<63-1))) } // #nosec G115 -- capped
@@ -140,6 +190,9 @@ func Origin(o Observation, zone string, s Style) string {
 	if what := missing(o); what != "" {
 		remark(&b, s, "missing", what)
 	}
+	if n := len(o.Moves); n > 0 {
+		remark(&b, s, "escapes", fmt.Sprintf("%d, the latest: %s", n, Escape(o.Moves[n-1])))
+	}
 	return b.String()
 }
 
@@ -152,6 +205,21 @@ func missing(o Observation) string {
 	default:
 		return fmt.Sprintf("%d things: camctl doctor says what", n)
 	}
+}
+
+// Escape tells of a task that left an agent.
+func Escape(m Move) string {
+	what := fmt.Sprintf("process %d (%s) of %s", m.Process, text.Clean(m.Command), text.Clean(m.From))
+	if m.Fork {
+		what += ", born in "
+	} else {
+		what += ", moved to "
+	}
+	what += text.Clean(m.To)
+	if m.By != 0 {
+		what += fmt.Sprintf(" by %d (%s)", m.By, text.Clean(m.ByCommand))
+	}
+	return what + ", " + m.Time.Local().Format(time.DateTime)
 }
 
 // remark writes a line below a table, wrapped to its width.

@@ -68,5 +68,8 @@ func Wrap(s string, width int, indent string) string {
 	if width == 0 || room < 20 {
 		return s
 	}
-	return strings.ReplaceAll(ansi.Wordwrap(s, room, ""), "\n", "\n"+indent)
+	// Dates and names are not broken at their hyphens.
+	const hyphen, unbroken = "-", "\u2011"
+	s = ansi.Wordwrap(strings.ReplaceAll(s, hyphen, unbroken), room, "")
+	return strings.ReplaceAll(strings.ReplaceAll(s, unbroken, hyphen), "\n", "\n"+indent)
 }

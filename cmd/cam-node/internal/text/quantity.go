@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -20,6 +21,21 @@ func Bytes(n uint64) string {
 		return strconv.FormatUint(n, 10) + " B"
 	}
 	return si(float64(n), "B")
+}
+
+// Count is a number without a unit: "12", "0.35", "1.20k".
+func Count(v float64) string {
+	switch {
+	case math.IsNaN(v) || math.IsInf(v, 0):
+		return Absent
+	case v == math.Trunc(v) && v < 1000:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v < 0.005:
+		return "<0.01"
+	case v < 0.9995:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	}
+	return strings.ReplaceAll(si(v, ""), " ", "")
 }
 
 // ByteRate is data per second: "675 MB/s".

@@ -253,3 +253,17 @@ func TestTableGivesWay(t *testing.T) {
 		}
 	}
 }
+
+func TestCount(t *testing.T) {
+	for v, want := range map[float64]string{0: "0", 12: "12", 0.001: "<0.01", 0.348: "0.35", 4.5: "4.50", 999: "999", 1200: "1.20k", 3.72e6: "3.72M", math.Inf(1): "-"} {
+		if got := Count(v); got != want {
+			t.Errorf("%v: %s, want %s", v, got, want)
+		}
+	}
+}
+
+func TestWrapKeepsDatesWhole(t *testing.T) {
+	if got := Wrap("process of agent-b moved on 2026-11-25", 34, "  "); got != "process of agent-b moved on\n  2026-11-25" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -10,18 +10,21 @@ import (
 // Kept is how many intervals curves go back.
 const Kept = 600
 
-// curve names a history: an account's watts within a zone, or its CPUs.
-type curve struct{ zone, account string }
+// curve names a history: an account's watts within a zone, its CPUs, or the
+// figure of a view.
+type curve struct{ view, zone, account string }
 
 // The curves that are no account's watts.
 const (
 	coresZone = "" // zone of curves that show CPUs kept busy
-	whole     = "" // account of a zone's own watts
+	whole     = "" // account of a zone's own watts, and of all accounts
+	cpuView   = "cpu"
 )
 
 // history remembers curves, all equally long and the latest last; NaN where
 // there was nothing.
 type history struct {
+	views  []report.View
 	length int
 	// behind is how many of the latest values are not shown, while paused.
 	behind int
@@ -33,18 +36,27 @@ func (h *history) add(o report.Observation) {
 	now := map[curve]float64{}
 	zones := report.ZoneNames(o.Zones)
 	for _, z := range zones {
-		now[curve{z, whole}] = float64(report.Meter(o.Zones, z).Microwatts)
+		now[curve{cpuView, z, whole}] = float64(report.Meter(o.Zones, z).Microwatts)
 		for _, r := range report.Rows(o, z) {
 			if r.Metered && !r.Lacking.Energy {
-				now[curve{z, r.Name}] = r.Microwatts
+				now[curve{cpuView, z, r.Name}] = r.Microwatts
 			}
 		}
 	}
 	for _, r := range report.Rows(o, coresZone) {
 		if !r.Lacking.CPU {
-			now[curve{coresZone, r.Name}] = r.Cores
+			now[curve{cpuView, coresZone, r.Name}] = r.Cores
 		}
-		now[curve{coresZone, whole}] += r.Cores
+		now[curve{cpuView, coresZone, whole}] += r.Cores
+		for _, v := range h.views {
+			if v.Curve == nil || r.Kind != report.Agent && !v.Shows(r.Kind) {
+				continue
+			}
+			if value := v.Curve(r); !math.IsNaN(value) {
+				now[curve{v.Name, "", r.Name}] = value
+				now[curve{v.Name, "", whole}] += value
+			}
+		}
 	}
 	h.append(now)
 }
@@ -109,10 +121,10 @@ func (h *history) last(c curve, n int) []float64 {
 }
 
 // peak is the highest of the latest n values of some accounts' curves.
-func (h *history) peak(zone string, accounts []report.Row, n int) float64 {
+func (h *history) peak(of curve, accounts []report.Row, n int) float64 {
 	top := 0.0
 	for _, a := range accounts {
-		top = math.Max(top, text.Highest(h.last(curve{zone, a.Name}, n)))
+		top = math.Max(top, text.Highest(h.last(curve{of.view, of.zone, a.Name}, n)))
 	}
 	return top
 }

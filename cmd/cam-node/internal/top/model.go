@@ -91,12 +91,23 @@ type model struct {
 	latest report.Observation // what is shown
 	newest report.Observation // another one while paused
 	zone   string
+	view   report.View
 	past   history
 }
 
 func newModel(o Options, host string, r *lipgloss.Renderer) *model {
 	r.SetHasDarkBackground(true) // nothing depends on it; never ask the terminal
-	return &model{options: o, host: host, styles: newStyles(r), width: 80, height: 24}
+	m := &model{options: o, host: host, styles: newStyles(r), width: 80, height: 24, past: history{views: report.Views()}}
+	m.view = m.past.views[0]
+	for _, v := range m.past.views {
+		if v.Name == o.View {
+			m.view = v
+		}
+	}
+	if m.options.Sort == "" {
+		m.options.Sort = m.view.Sorts[0]
+	}
+	return m
 }
 
 // Init implements tea.Model.
@@ -169,14 +180,10 @@ func (m *model) key(key string) tea.Cmd {
 		return tea.Quit
 	case "ctrl+z":
 		return tea.Suspend
-	case "w":
-		m.options.Sort = report.ByWatts
-	case "c":
-		m.options.Sort = report.ByCPU
-	case "i":
-		m.options.Sort = report.ByIO
-	case "n":
-		m.options.Sort = report.ByName
+	case "s":
+		next := slices.Index(m.view.Sorts, m.options.Sort) + 1 // 0 where it is none of the view's
+		m.options.Sort = m.view.Sorts[next%len(m.view.Sorts)]
+		m.notice = "by " + string(m.options.Sort)
 	case " ", "p":
 		m.paused = !m.paused
 		if !m.paused {
@@ -205,6 +212,11 @@ func (m *model) key(key string) tea.Cmd {
 		m.scroll += 10
 	case "home", "g":
 		m.scroll = 0
+	}
+	for _, v := range m.past.views {
+		if v.Key == key && v.Name != m.view.Name {
+			m.view, m.options.Sort, m.scroll = v, v.Sorts[0], 0
+		}
 	}
 	m.scroll = max(0, m.scroll)
 	return nil

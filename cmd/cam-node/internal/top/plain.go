@@ -1,6 +1,7 @@
 package top
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,10 @@ import (
 
 // Options of both faces.
 type Options struct {
-	Zone       string // "" for the primary one
+	Zone string // "" for the primary one
+	// View is a view's name; "" for the usual one.
+	View string
+	// Sort is what agents are sorted by; "" for the view's usual.
 	Sort       report.SortKey
 	Iterations int // end after so many observations; 0 never
 	Style      report.Style
@@ -27,7 +31,12 @@ type Options struct {
 // changes. It writes no escape codes.
 func Plain(ctx context.Context, follow Follow, o Options, out, errs io.Writer) error {
 	n, away, told := 0, false, ""
-	err := watch(ctx, follow, o.Temporary, func(e event) error {
+	view, err := report.ViewNamed(cmp.Or(o.View, cpuView))
+	if err != nil {
+		return err
+	}
+	o.Sort = cmp.Or(o.Sort, view.Sorts[0])
+	err = watch(ctx, follow, o.Temporary, func(e event) error {
 		if e.lost != nil {
 			if !away {
 				away = true
@@ -52,7 +61,7 @@ func Plain(ctx context.Context, follow Follow, o Options, out, errs io.Writer) e
 			}
 		}
 		e.observation.Sort(zone, o.Sort)
-		if err := report.WriteAccounts(out, e.observation, zone, o.Style); err != nil {
+		if err := report.WriteView(out, e.observation, zone, view, o.Style); err != nil {
 			return err
 		}
 		tell := "\n" + report.Moment(e.observation, o.Style)

@@ -10,25 +10,38 @@ import (
 	"github.com/cam-os/edge/cmd/cam-node/internal/text"
 )
 
-// layout is which columns fit, in cells; 0 leaves one out.
-type layout struct{ name, cpu, read, write, watts, spark, joules int }
+// layout is which columns of a view fit, in cells; 0 leaves one out.
+type layout struct {
+	view    report.View
+	name    int
+	columns []int
+	spark   int
+}
 
 // layout divides the width: first what is asked most, then what there is room
 // for; names and curves share what is left over.
 func (m *model) layout() layout {
-	l := layout{name: 8, watts: 7}
-	left := m.width - 2 - l.name - 2 - l.watts
-	take := func(column *int, cells int) {
-		if left >= cells+2 {
-			*column = cells
-			left -= cells + 2
+	l := layout{view: m.view, name: 8, columns: make([]int, len(m.view.Columns))}
+	if m.view.Name != cpuView && m.width >= 70 {
+		l.name = 12 // "unattributed"
+	}
+	left := m.width - 2 - l.name
+	most := m.view.CurveRank
+	for _, c := range m.view.Columns {
+		most = max(most, c.Rank)
+	}
+	for rank := 0; rank <= most; rank++ {
+		for i, c := range m.view.Columns {
+			if c.Rank == rank && (rank == 0 || left >= c.Cells+2) {
+				l.columns[i] = c.Cells
+				left -= c.Cells + 2
+			}
+		}
+		if rank == m.view.CurveRank && left >= sparkCells+2 {
+			l.spark = sparkCells
+			left -= sparkCells + 2
 		}
 	}
-	take(&l.cpu, 5)
-	take(&l.joules, 7)
-	take(&l.spark, 8)
-	take(&l.read, 7)
-	take(&l.write, 7)
 	if left > 0 {
 		more := left
 		if l.spark > 0 {
@@ -40,34 +53,67 @@ func (m *model) layout() layout {
 	return l
 }
 
+// sparkCells is how wide a curve is at least.
+const sparkCells = 8
+
 // row lays cells out; style colours the whole but the curve.
-func (l layout) row(style lipgloss.Style, name, cpu, read, write, watts, spark, joules string) string {
-	cells := []string{style.Render(text.Pad(name, l.name, false))}
-	add := func(width int, cell string) {
-		if width > 0 {
-			cells = append(cells, style.Render(text.Pad(cell, width, true)))
+func (l layout) row(style func(column int) lipgloss.Style, name string, figures []string, spark string) string {
+	cells := []string{style(-1).Render(text.Pad(name, l.name, false))}
+	for i := range l.columns {
+		if i == l.view.CurveAt && l.spark > 0 {
+			cells = append(cells, spark)
+		}
+		if l.columns[i] > 0 {
+			cells = append(cells, style(i).Render(text.Pad(figures[i], l.columns[i], true)))
 		}
 	}
-	add(l.cpu, cpu)
-	add(l.read, read)
-	add(l.write, write)
-	add(l.watts, watts)
-	if l.spark > 0 {
+	if l.view.CurveAt >= len(l.columns) && l.spark > 0 {
 		cells = append(cells, spark)
 	}
-	add(l.joules, joules)
 	return " " + strings.Join(cells, "  ")
 }
 
+// tableHeader marks the column that agents are sorted by.
 func (m *model) tableHeader(l layout) string {
-	curve := "WATTS OVER TIME"
-	if m.zone == "" {
-		curve = "CPU OVER TIME"
+	title := l.view.CurveTitle
+	if m.ofCPUs() {
+		title = "CPU OVER TIME"
 	}
-	if l.spark < len(curve) {
-		curve = "OVER TIME"
+	if l.spark < text.Width(title) {
+		title = "OVER TIME"
 	}
-	return l.row(m.styles.header, "AGENT", "CPU", "READ/S", "WRITE/S", "WATTS", m.styles.header.Render(text.Pad(curve, l.spark, false)), "JOULES")
+	if l.spark < text.Width(title) {
+		title = "TREND"
+	}
+	titles := make([]string, len(l.view.Columns))
+	for i, c := range l.view.Columns {
+		titles[i] = c.Title
+	}
+	style := func(column int) lipgloss.Style {
+		by := report.ByName
+		if column >= 0 {
+			by = l.view.Columns[column].Sort
+		}
+		if by == m.options.Sort {
+			return m.styles.sorted
+		}
+		return m.styles.header
+	}
+	return l.row(style, "AGENT", titles, m.styles.header.Render(text.Pad(title, l.spark, false)))
+}
+
+// ofCPUs: where nothing is metered, curves show CPUs.
+func (m *model) ofCPUs() bool { return m.view.Name == cpuView && len(m.latest.Zones) == 0 }
+
+// shown is the curve of an account in the view that is shown.
+func (m *model) shown(account string) curve {
+	switch {
+	case m.ofCPUs():
+		return curve{cpuView, coresZone, account}
+	case m.view.Name == cpuView:
+		return curve{cpuView, m.zone, account}
+	}
+	return curve{m.view.Name, "", account}
 }
 
 // agentRows shows the agents that there is room for, from the scroll position.
@@ -115,20 +161,9 @@ func (m *model) otherRows(others []report.Row, l layout, peak float64) []string 
 
 func (m *model) accountRow(r report.Row, l layout, peak float64, curveStyle lipgloss.Style) string {
 	style := m.styles.strong.Bold(false)
-	cpu, read, write := r.CPU(), perSecond(r.Reads()), perSecond(r.Writes())
-	switch {
-	case r.Kind == report.Idle, r.Kind == report.Unattributed && r.Cores == 0:
-		cpu, read, write = "", "", ""
-	case r.State == "ended", r.State == "empty":
-		style, cpu = m.styles.dim, r.State
+	if r.State == "ended" || r.State == "empty" {
+		style = m.styles.dim
 	}
-	zone := m.zone
-	if len(m.latest.Zones) == 0 {
-		zone = coresZone
-	}
-	spark := curveStyle.Render(m.options.Style.Charset.Sparkline(m.past.last(curve{zone, r.Name}, l.spark), l.spark, peak))
-	return l.row(style, text.Clean(r.Name), cpu, read, write, r.Watts(), spark, r.Joules())
+	spark := curveStyle.Render(m.options.Style.Charset.Sparkline(m.past.last(m.shown(r.Name), l.spark), l.spark, peak))
+	return l.row(func(int) lipgloss.Style { return style }, text.Clean(r.Name), l.view.Cells(r), spark)
 }
-
-// perSecond leaves the unit of time to the column's title.
-func perSecond(rate string) string { return strings.TrimSuffix(rate, "/s") }

@@ -57,17 +57,18 @@ func observation(n, agents int) report.Observation {
 	o := report.Observation{
 		Time: time.Date(2026, 7, 9, 23, 21, n, 0, time.UTC), IntervalNanoseconds: 1e9, Sequence: uint64(n),
 		Sensor:   report.Provenance{Source: "ebpf", Quality: "measured"},
-		Measured: report.Measured{Agents: true, ContextSwitches: true, IO: true},
+		Measured: report.Measured{Agents: true, ContextSwitches: true, IO: true, RunQueue: true, Block: true, Controllers: true, Network: true, Moves: true},
 		Missing:  []string{"psys: not on this machine"},
 	}
 	all := uint64(0)
 	for i := range agents {
 		uj := uint64(1e6 * (4 + 3*math.Sin(float64(n)/5+float64(i))) / float64(i+1))
 		all += uj
-		a := report.Account{Name: fmt.Sprintf("agent-%02d", i), Kind: report.Agent, State: "running", Interval: use(uj*100, 675e6/uint64(i+1), uj), Total: use(uj*10000, 1e9, uj*1000)}
+		a := report.Account{Name: fmt.Sprintf("agent-%02d", i), Kind: report.Agent, State: "running", Memory: memory(n, i), Interval: use(uj*100, 675e6/uint64(i+1), uj), Total: use(uj*10000, 1e9, uj*1000)}
 		if i == 1 {
 			a.State, a.Name = "ended", "ended\x1b[2J"
 		}
+		a.Interval.Further, a.Total.Further = further(n, i), further(n, i)
 		o.Accounts = append(o.Accounts, a)
 	}
 	o.Accounts = append(o.Accounts,
@@ -81,6 +82,33 @@ func observation(n, agents int) report.Observation {
 		{Zone: "package", Provenance: p, Microwatts: all + 16_020_000},
 	}
 	return o
+}
+
+// further is what the i-th agent does beside: the first writes, the third
+// talks, others wait.
+func further(n, i int) report.Further {
+	k, part := uint64(n), uint64(i+1)
+	times := report.Times{Count: 300, SumNanoseconds: 4e8 / part, P50Nanoseconds: 8000, P99Nanoseconds: 8192000 / part,
+		Buckets: []uint64{200, 0, 0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 40}}
+	f := report.Further{
+		RunQueue: &times,
+		Block:    []report.BlockUsage{{Device: "nvme0n1", Operation: "write", Bytes: k % 5 * 120e6 / part, Operations: 900 / part, Latency: times}},
+		Network:  &report.Network{ReceivedBytes: part * 1e6, SentBytes: part * 2e5, ReceivedPackets: part * 800, SentPackets: part * 90, RefusedConnections: 3},
+	}
+	if i != 3 { // whose cgroup lacks the controllers
+		f.Throttle = &report.Throttle{Nanoseconds: 25e7 / part, Periods: 5}
+		f.Pressure = &report.Pressure{CPUSome: 3e8 / part, IOSome: 2e8 / part, MemorySome: 1e7}
+		f.Memory = &report.MemoryEvents{ReclaimedBytes: 1e6, OOMKills: part / 2}
+	}
+	return f
+}
+
+func memory(n, i int) *report.Memory {
+	if i == 3 {
+		return nil
+	}
+	held := uint64(300+n%50) << 20 / uint64(i+1)
+	return &report.Memory{CurrentBytes: held + 50<<20, WorkingSetBytes: held, LimitBytes: uint64(i%2) << 30}
 }
 
 func start(agents, observations int, charset text.Charset) *model {
@@ -125,6 +153,14 @@ func TestViewLooksAsItShould(t *testing.T) {
 	golden(t, "120x30.golden", m.View())
 	m.Update(tea.WindowSizeMsg{Width: 40, Height: 12})
 	golden(t, "40x12.golden", m.View())
+	m = start(6, 100, text.Unicode())
+	for _, v := range report.Views() {
+		press(m, v.Key)
+		for _, size := range []tea.WindowSizeMsg{{Width: 80, Height: 24}, {Width: 60, Height: 20}} {
+			m.Update(size)
+			golden(t, fmt.Sprintf("%s-%dx%d.golden", v.Name, size.Width, size.Height), m.View())
+		}
+	}
 	golden(t, "ascii.golden", start(5, 100, text.ASCII()).View())
 }
 
@@ -133,7 +169,8 @@ func TestViewFitsEveryTerminal(t *testing.T) {
 	for _, agents := range []int{0, 1, 40} {
 		m := start(agents, 3, text.Unicode())
 		for width := 1; width < 130; width += 3 {
-			for height := 1; height < 40; height++ {
+			for height := 1; height < 40; height += 2 {
+				press(m, report.Views()[(width+height)%5].Key)
 				m.Update(tea.WindowSizeMsg{Width: width, Height: height})
 				lines := strings.Split(m.View(), "\n")
 				if len(lines) > height {
@@ -165,15 +202,22 @@ func TestSimulatedIsAlwaysSaid(t *testing.T) {
 func TestKeys(t *testing.T) {
 	m := start(40, 10, text.Unicode())
 	first := func() string { return strings.Fields(strings.Split(m.View(), "\n")[9])[0] }
-	press(m, "n")
+	for _, by := range []report.SortKey{report.ByCPU, report.ByIO, report.ByName} {
+		press(m, "s")
+		if m.options.Sort != by || !strings.Contains(m.View(), "by "+string(by)) {
+			t.Errorf("sorted by %s, want %s", m.options.Sort, by)
+		}
+	}
 	if first() != "agent-00" {
 		t.Errorf("by name: %s", first())
 	}
-	press(m, "c", "i", "w")
-	if m.options.Sort != report.ByWatts {
-		t.Errorf("sorted by %s", m.options.Sort)
+	for _, v := range report.Views() {
+		press(m, v.Key)
+		if v.Name != m.view.Name || m.scroll != 0 || !strings.Contains(m.View(), "camctl top  "+v.Title) {
+			t.Errorf("%s: got\n%s", v.Key, m.View())
+		}
 	}
-	press(m, "n", "down", "down", "up")
+	press(m, "c", "s", "s", "s", "down", "down", "up")
 	if first() != "agent-02" { // the second, ended\x1b, sorts last
 		t.Errorf("scrolled to %s", first())
 	}
@@ -392,13 +436,13 @@ func TestHelp(t *testing.T) {
 	}
 	m.Update(tea.WindowSizeMsg{Width: 60, Height: 20})
 	press(m, "?")
-	for _, want := range []string{"sort by watts", "next energy zone", "scroll"} {
+	for _, want := range []string{"sort by the next of watts", "m memory", "next energy zone", "scroll"} {
 		if !strings.Contains(m.View(), want) {
 			t.Errorf("no %q in\n%s", want, m.View())
 		}
 	}
 	press(m, "h")
-	if strings.Contains(m.View(), "sort by watts") {
+	if strings.Contains(m.View(), "next energy zone") {
 		t.Error("help stays")
 	}
 	o := observation(4, 3)
@@ -408,7 +452,7 @@ func TestHelp(t *testing.T) {
 	if !strings.Contains(m.View(), "only one zone") || !strings.Contains(m.View(), "q quit") {
 		t.Errorf("got\n%s", m.View())
 	}
-	press(m, "w")
+	press(m, "x")
 	if strings.Contains(m.View(), "only one zone") {
 		t.Error("a notice stays")
 	}
@@ -423,4 +467,49 @@ func TestTheIntervalDoesNotJitter(t *testing.T) {
 			t.Errorf("%v: %v", got, s)
 		}
 	}
+}
+
+// What a node does not measure is said, and never a zero.
+func TestViewsWithoutFigures(t *testing.T) {
+	m := start(0, 0, text.Unicode())
+	o := observation(1, 3)
+	o.Measured = report.Measured{Agents: true, ContextSwitches: true}
+	for i := range o.Accounts {
+		o.Accounts[i].Memory = nil
+		for _, u := range []*report.Usage{&o.Accounts[i].Interval, &o.Accounts[i].Total} {
+			u.Further, u.Lacking.IO = report.Further{}, true
+		}
+	}
+	m.Update(event{observation: o})
+	for _, v := range report.Views()[1:] {
+		press(m, v.Key)
+		view := m.View()
+		if !strings.Contains(view, v.Lack+" (camctl doctor says why)") {
+			t.Errorf("no %q in\n%s", v.Lack, view)
+		}
+		for line := range strings.Lines(view) {
+			if f := strings.Fields(line); strings.HasPrefix(line, " agent-") && strings.Trim(strings.Join(f[1:], ""), "-") != "" {
+				t.Errorf("%s: a figure out of nothing: %s", v.Name, line)
+			}
+		}
+		var out bytes.Buffer
+		follow := func(_ context.Context, use func(report.Observation) error) error { return use(o) }
+		if err := Plain(t.Context(), follow, Options{View: v.Name, Iterations: 1}, &out, io.Discard); err != nil || !strings.Contains(out.String(), v.Lack) {
+			t.Errorf("%s: %v in\n%s", v.Name, err, &out)
+		}
+	}
+	if err := Plain(t.Context(), nil, Options{View: "colours"}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "choose one of cpu, io") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestPlainViews(t *testing.T) {
+	var out bytes.Buffer
+	follow := func(_ context.Context, use func(report.Observation) error) error { return use(observation(4, 6)) }
+	for _, v := range report.Views() {
+		if err := Plain(t.Context(), follow, Options{View: v.Name, Iterations: 1, Style: report.Style{Charset: text.Unicode()}}, &out, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	golden(t, "plain.golden", out.String())
 }

@@ -2,6 +2,7 @@ package top
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -14,8 +15,8 @@ import (
 
 // styles use the terminal's own sixteen colours, so that its theme decides.
 type styles struct {
-	title, dim, strong, key, warn, badge, header lipgloss.Style
-	part                                         [4]lipgloss.Style // agents, system, idle, unattributed
+	title, dim, strong, key, warn, badge, header, sorted lipgloss.Style
+	part                                                 [4]lipgloss.Style // agents, system, idle, unattributed
 }
 
 func newStyles(r *lipgloss.Renderer) styles {
@@ -28,6 +29,7 @@ func newStyles(r *lipgloss.Renderer) styles {
 		warn:   colour("3").Bold(true),
 		badge:  r.NewStyle().Reverse(true).Bold(true),
 		header: r.NewStyle().Bold(true),
+		sorted: r.NewStyle().Bold(true).Underline(true),
 		part:   [4]lipgloss.Style{colour("6"), colour("4"), colour("8"), colour("5")},
 	}
 }
@@ -36,7 +38,9 @@ func newStyles(r *lipgloss.Renderer) styles {
 func (m *model) View() string {
 	rows := report.Rows(m.latest, m.zone)
 	agents, others := report.Split(rows)
-	others = slices.DeleteFunc(others, func(r report.Row) bool { return r.Kind == report.Retired && r.Blank() })
+	others = slices.DeleteFunc(others, func(r report.Row) bool {
+		return !m.view.Shows(r.Kind) || r.Kind == report.Retired && r.Blank()
+	})
 	report.Sort(agents, m.options.Sort)
 	metering := report.Meter(m.latest.Zones, m.zone)
 
@@ -47,7 +51,7 @@ func (m *model) View() string {
 	if m.height >= 20 {
 		lines = append(lines, m.chart(metering)...)
 	}
-	if m.height >= 14 && metering.Sockets > 0 {
+	if m.height >= 14 && metering.Sockets > 0 && m.view.Name == cpuView {
 		lines = append(lines, m.bar(rows), m.legend(rows))
 	}
 	if m.height >= 16 {
@@ -58,10 +62,10 @@ func (m *model) View() string {
 		foot = append([]string{m.origin(metering)}, foot...)
 	}
 	layout := m.layout()
-	peak := m.past.peak(m.zone, rows, layout.spark) // one scale, so that curves compare
+	peak := m.past.peak(m.shown(""), append(slices.Clone(agents), others...), layout.spark) // one scale, so that curves compare
 	lines = append(lines, m.tableHeader(layout))
 	room := m.height - len(lines) - len(foot)
-	if m.height >= 14 {
+	if m.height >= 14 && len(others) > 0 {
 		foot = append(m.otherRows(others, layout, peak), foot...)
 		room -= len(others) + 1
 	}
@@ -87,7 +91,8 @@ func (m *model) between(left, right string) string {
 }
 
 func (m *model) titleLine() string {
-	left := m.styles.title.Render("camctl top")
+	title := m.styles.title.Render("camctl top") + "  " + m.styles.strong.Render(m.view.Title)
+	left := title
 	if m.host != "" {
 		left += "  " + m.styles.dim.Render(text.Clean(m.host))
 	}
@@ -100,7 +105,11 @@ func (m *model) titleLine() string {
 	default:
 		state = m.styles.key.Render("live") + m.styles.dim.Render(" every "+text.Duration(steady(time.Duration(m.latest.IntervalNanoseconds)))) // #nosec G115 -- an interval
 	}
-	return m.between(left, state+"  "+m.styles.dim.Render(m.latest.Time.Local().Format(time.TimeOnly)))
+	right := state + "  " + m.styles.dim.Render(m.latest.Time.Local().Format(time.TimeOnly))
+	if text.Width(left)+text.Width(right)+3 > m.width {
+		left = title // the reader knows the host
+	}
+	return m.between(left, right)
 }
 
 // steady leaves the jitter of a timer out.
@@ -119,6 +128,9 @@ func (m *model) headline(metering report.Metering, rows []report.Row) string {
 		read += r.ReadRate
 		write += r.WriteRate
 	}
+	if m.view.Name != cpuView {
+		return m.viewLine(metering, rows)
+	}
 	use := "cpu " + text.Percent(cores)
 	if m.latest.Measured.IO {
 		use += fmt.Sprintf("   read %s   write %s", text.ByteRate(read), text.ByteRate(write))
@@ -128,6 +140,26 @@ func (m *model) headline(metering report.Metering, rows []report.Row) string {
 	}
 	left := m.styles.strong.Render(text.Pad(text.Watts(float64(metering.Microwatts)), 7, true)) + " " + m.zoneLabel(metering)
 	return m.between(left, use)
+}
+
+// viewLine is the view's figure of all accounts that it shows, or that nobody
+// measures it.
+func (m *model) viewLine(metering report.Metering, rows []report.Row) string {
+	power := ""
+	if metering.Sockets > 0 {
+		power = text.Watts(float64(metering.Microwatts)) + " " + m.zoneLabel(metering)
+	}
+	if !m.view.Measured(m.latest.Measured) {
+		return m.between(m.styles.warn.Render(m.view.Lack)+m.styles.dim.Render(" (camctl doctor says why)"), power)
+	}
+	sum := 0.0
+	for _, r := range rows {
+		if v := m.view.Curve(r); (r.Kind == report.Agent || m.view.Shows(r.Kind)) && !math.IsNaN(v) {
+			sum += v
+		}
+	}
+	what := map[string]string{"io": "on disks", "memory": "held by agents", "waits": "tasks waiting for a CPU", "network": "sent and received by agents"}[m.view.Name]
+	return m.between(m.styles.strong.Render(m.view.Scale(sum))+" "+m.styles.dim.Render(what), power)
 }
 
 // zoneLabel names the zone; what is simulated stands out.
@@ -148,17 +180,21 @@ const (
 	axisCells = 9
 )
 
-// chart draws the zone's watts over time, or CPUs where nothing is metered.
+// chart draws what the view is about over time: the zone's watts, or CPUs where
+// nothing is metered.
 func (m *model) chart(metering report.Metering) []string {
 	width := max(1, m.width-axisCells-2)
-	zone, label := m.zone, text.Watts
-	if metering.Sockets == 0 {
-		zone, label = coresZone, text.Percent
+	label := text.Watts
+	switch {
+	case m.view.Scale != nil:
+		label = m.view.Scale
+	case metering.Sockets == 0:
+		label = text.Percent
 	}
-	values := m.past.last(curve{zone, whole}, width)
+	values := m.past.last(m.shown(whole), width)
 	peak := text.Highest(values)
 	drawn := m.options.Style.Charset.Area(values, width, chartRows, peak)
-	axis := [chartRows]string{label(peak), "", "0"}
+	axis := [chartRows]string{strings.TrimSuffix(label(peak), "/s"), "", "0"}
 	for i, row := range drawn {
 		drawn[i] = " " + m.styles.part[0].Render(row) + " " + m.styles.dim.Render(text.Pad(axis[i], axisCells-1, false))
 	}
@@ -230,13 +266,16 @@ func (m *model) origin(metering report.Metering) string {
 
 // help is one line of keys, the most needed first, or all of them when asked.
 func (m *model) help() []string {
-	items := [][2]string{{"q", "quit"}, {"?", "help"}, {"space", "pause"}, {"w", "watts"}, {"c", "cpu"}, {"i", "i/o"}, {"n", "name"}, {"z", "zone"}, {"up/down", "scroll"}}
+	items := [][2]string{{"q", "quit"}, {"?", "help"}, {"c", "cpu"}, {"i", "i/o"}, {"m", "mem"}, {"w", "waits"}, {"n", "net"},
+		{"s", "sort"}, {"space", "pause"}, {"z", "zone"}, {"up/down", "scroll"}}
 	if m.helping {
-		items = [][2]string{{"q", "quit"}, {"?", "hide help"}, {"space", "pause, go on"},
-			{"w", "sort by watts"}, {"c", "by cpu"}, {"i", "by i/o"}, {"n", "by name"}, {"z", "next energy zone"},
-			{"up/down, pgup/pgdown, home", "scroll"}}
+		items = [][2]string{{"q", "quit"}, {"?", "hide help"}}
+		for _, v := range report.Views() {
+			items = append(items, [2]string{v.Key, v.Title})
+		}
+		items = append(items, [2]string{"s", "sort by the next of " + sorts(m.view)}, [2]string{"space", "pause, go on"},
+			[2]string{"z", "next energy zone"}, [2]string{"up/down, pgup/pgdown, home", "scroll"})
 	}
-	sorted := map[report.SortKey]string{report.ByWatts: "w", report.ByCPU: "c", report.ByIO: "i", report.ByName: "n"}[m.options.Sort]
 	var lines []string
 	line := ""
 	if m.notice != "" {
@@ -244,7 +283,7 @@ func (m *model) help() []string {
 	}
 	for _, item := range items {
 		label := m.styles.dim.Render(item[1])
-		if item[0] == sorted {
+		if item[0] == m.view.Key {
 			label = m.styles.strong.Render(item[1])
 		}
 		next := "  " + m.styles.key.Render(item[0]) + " " + label
@@ -258,4 +297,13 @@ func (m *model) help() []string {
 	}
 	lines = append(lines, line[1:])
 	return lines[:min(len(lines), max(1, m.height/2))]
+}
+
+// sorts names what a view's agents can be sorted by.
+func sorts(v report.View) string {
+	var names []string
+	for _, k := range v.Sorts {
+		names = append(names, string(k))
+	}
+	return strings.Join(names, ", ")
 }

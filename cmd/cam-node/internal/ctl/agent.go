@@ -1,0 +1,210 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/cam-os/edge/cmd/cam-node/internal/client"
+	"github.com/cam-os/edge/cmd/cam-node/internal/report"
+	"github.com/cam-os/edge/cmd/cam-node/internal/text"
+	camv1 "github.com/cam-os/edge/node/api/cam/v1"
+)
+
+func (s *Session) agentCommand() *cobra.Command {
+	var (
+		zone     string
+		since    = text.Positive(time.Hour)
+		interval text.Positive
+		watch    bool
+	)
+	c := &cobra.Command{
+		Use:   "agent NAME",
+		Short: "One agent on one page, with its past",
+		Long: `One agent on one page: what it uses now and used in all (CPU, power, its own I/O
+and what the disks did for it, memory, waits, network), its past as curves, its
+cgroups, the tasks that left it, and what is not measured of it, with the remedy.
+
+"<4ms" is the upper bound of a quantile: times are counted in powers of two. A curve
+has a blank where the node measured nothing, and its own scale: HIGHEST is its top.
+An agent that has ended keeps its account and its past.`,
+		Example: `  camctl agent agent-b
+  camctl agent agent-b --since 24h
+  camctl agent agent-b --watch
+  camctl agent agent-b --json | jq .agent.memory`,
+		Args: exactlyOneAgent,
+		RunE: func(c *cobra.Command, args []string) error {
+			name := args[0]
+			page := func(ctx context.Context, o report.Observation) error {
+				if err := s.allThere(ctx, o, []string{name}); err != nil {
+					return err
+				}
+				z, err := report.ChooseZone(o.Zones, zone)
+				if err != nil {
+					return err
+				}
+				past, err := s.pastOf(ctx, name, time.Duration(since), o.Measured)
+				if err != nil {
+					return err
+				}
+				p := report.AgentPage(o, name, past)
+				if s.json {
+					return s.writePageJSON(p, watch)
+				}
+				style := s.style()
+				return report.WritePage(style.Charset.Writer(s.Stdout), p, z, style)
+			}
+			if watch {
+				return s.watchPage(c.Context(), name, time.Duration(interval), page)
+			}
+			o, err := s.observe(c.Context(), []string{name}, false)
+			if err != nil {
+				return err
+			}
+			return page(c.Context(), o)
+		},
+		ValidArgsFunction: func(c *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return s.completeAgents(c, args, prefix)
+		},
+	}
+	s.jsonFlag(c)
+	c.Flags().Lookup("json").Usage = "write JSON instead of a page; with --watch one line each"
+	c.Flags().Var(&since, "since", "how far back: 10m, 24h, 7d")
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "again after each interval, until Ctrl-C")
+	c.Flags().Var(&interval, "interval", "with --watch: least time between two pages (default: the node's)")
+	s.zoneFlag(c, &zone)
+	return c
+}
+
+func exactlyOneAgent(_ *cobra.Command, args []string) error {
+	switch len(args) {
+	case 1:
+		return nil
+	case 0:
+		return errors.New("name an agent: `camctl agents` lists them")
+	}
+	return errors.New("name one agent: `camctl agents NAME...` shows several")
+}
+
+func (s *Session) writePageJSON(p report.Page, line bool) error {
+	if line {
+		return s.writeLine(p)
+	}
+	return s.writeJSON(p)
+}
+
+// watchPage shows a page for each observation. In a terminal each takes the
+// place of the last.
+func (s *Session) watchPage(ctx context.Context, name string, interval time.Duration, page func(context.Context, report.Observation) error) error {
+	ctx, stop := untilInterrupted(ctx)
+	defer stop()
+	node, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = node.Close() }()
+	_, tty := terminal(s.Stdout)
+	replace := tty && !s.json && s.Getenv("TERM") != "dumb" && s.Getenv("TERM") != ""
+	first := true
+	request := &camv1.ObserveStreamRequest{Accounts: []string{name}, Interval: durationpb.New(interval)}
+	return stream(ctx, node, request, func(o report.Observation) (bool, error) {
+		between := ""
+		switch {
+		case replace:
+			between = "\x1b[H\x1b[2J" // home, and clear what is there
+		case !first && !s.json:
+			between = "\n"
+		}
+		first = false
+		if _, err := io.WriteString(s.Stdout, between); err != nil {
+			return false, err
+		}
+		return false, page(ctx, o)
+	})
+}
+
+// pastOf asks for an account's past; nil where the caller, an agent, may not
+// see it.
+func (s *Session) pastOf(ctx context.Context, name string, since time.Duration, measured report.Measured) (*report.PastUsage, error) {
+	node, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = node.Close() }()
+	ctx, cancel := context.WithTimeout(ctx, client.Patience)
+	defer cancel()
+	step := report.Step(since)
+	r, err := node.Operator.Series(ctx, &camv1.SeriesRequest{
+		Since: durationpb.New(since), Step: durationpb.New(step), Accounts: []string{name},
+	})
+	var refused *client.PermissionError
+	switch err := node.Explain(err); {
+	case errors.As(err, &refused):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return report.FromPast(r, name, since, step, measured), nil
+}
+
+// unknownAgent names those that are spelled alike.
+func (s *Session) unknownAgent(ctx context.Context, name string) error {
+	o, err := s.observe(ctx, nil, false)
+	if err != nil {
+		return err
+	}
+	return noAgent(o, name)
+}
+
+func noAgent(o report.Observation, name string) error {
+	var near []string
+	for _, a := range o.Accounts {
+		if a.Kind == report.Agent && alike(a.Name, name) {
+			near = append(near, text.Clean(a.Name))
+		}
+	}
+	slices.Sort(near)
+	if len(near) == 0 {
+		return fmt.Errorf("there is no agent %q: `camctl agents` lists them", text.Clean(name))
+	}
+	return fmt.Errorf("there is no agent %q: did you mean %s? `camctl agents` lists all", text.Clean(name), strings.Join(near[:min(3, len(near))], ", "))
+}
+
+// alike: one begins with or contains the other, or they are few slips apart.
+func alike(a, b string) bool {
+	if len(b) >= 3 && strings.Contains(a, b) || len(a) >= 3 && strings.Contains(b, a) {
+		return true
+	}
+	return distance(a, b) <= 1+min(1, len(b)/5)
+}
+
+// distance is how many letters are changed, added or left out (Levenshtein).
+func distance(a, b string) int {
+	last := make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := range len(a) {
+		next := make([]int, len(b)+1)
+		next[0] = i + 1
+		for j := range len(b) {
+			change := 1
+			if a[i] == b[j] {
+				change = 0
+			}
+			next[j+1] = min(last[j]+change, last[j+1]+1, next[j]+1)
+		}
+		last = next
+	}
+	return last[len(b)]
+}
