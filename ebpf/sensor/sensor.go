@@ -40,20 +40,26 @@ type Usage struct {
 	// back: it may be another task's. Where only io.stat is at hand, its bytes.
 	Read, Written uint64
 	// Wait is how long tasks of the cgroup were ready to run before they ran,
-	// one time for each start on a CPU.
+	// one time for each start on a CPU: since they woke up, were preempted, or
+	// were last taken to another CPU's queue. What they waited in the queue that
+	// they were taken from is not in it.
 	Wait histogram.Log2
-	// Cycles are CPU cycles that the cgroup's tasks took, by package; nil
-	// without a performance counter. Instructions likewise.
+	// Cycles are CPU cycles that the cgroup's tasks took, in user and in kernel
+	// mode, by package; nil without a performance counter. Instructions
+	// likewise.
 	Cycles, Instructions []uint64
 }
 
 // Move is a task that changed its cgroup: what it used before stays with From,
-// what it uses afterwards is To's.
+// what it uses afterwards is To's. A process that moves with all its threads is
+// one move, of its first thread.
 type Move struct {
 	At       time.Duration // CLOCK_BOOTTIME
 	TID      int
 	Process  int // thread group
 	Command  string
+	// From is 0 where it is not known: of processes that another pid namespace
+	// hides from the sensor when it opens, and where more than 16384 run.
 	From, To cgroup.ID
 	// Fork: it was born in To, as a child of a task in From (clone3 with
 	// CLONE_INTO_CGROUP).
@@ -80,8 +86,8 @@ type Snapshot struct {
 	// together are the time that passed, times the CPUs online, less suspended
 	// time.
 	At time.Duration
-	// Cgroups holds each cgroup that ever used anything, itself only, without
-	// its descendants. A cgroup absent from the previous snapshot starts from
+	// Cgroups holds each cgroup that ever used anything, or that a task moved
+	// from or to, itself only, without its descendants. A cgroup absent from the previous snapshot starts from
 	// zero. A removed cgroup stays until its last figure was seen in at least
 	// one snapshot; if an id leaves and returns, it starts from zero again.
 	Cgroups map[cgroup.ID]Usage
