@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -61,6 +62,9 @@ type EnergyConfig struct {
 	// IdleWatts and MaxWatts are of one package; see energy.Config.
 	IdleWatts float64 `yaml:"idle_watts"`
 	MaxWatts  float64 `yaml:"max_watts"`
+	// Ignore and Board are patterns of zone names; see energy.Config.
+	Ignore []string `yaml:"ignore"`
+	Board  []string `yaml:"board"`
 }
 
 // StoreConfig bounds what is kept.
@@ -162,6 +166,13 @@ func (c Config) Validate() error {
 	}
 	if e := c.Energy; e.MaxWatts > 0 && e.IdleWatts > e.MaxWatts {
 		return fmt.Errorf("energy.idle_watts %v is above energy.max_watts %v", e.IdleWatts, e.MaxWatts)
+	}
+	for key, patterns := range map[string][]string{"energy.ignore": c.Energy.Ignore, "energy.board": c.Energy.Board} {
+		for _, p := range patterns {
+			if _, err := path.Match(p, ""); err != nil || p == "" {
+				return fmt.Errorf("%s %q: want a pattern of a zone's name, such as gpu*", key, p)
+			}
+		}
 	}
 	if c.Store.MaxBytes < 4<<20 {
 		return fmt.Errorf("store.max_bytes %d: want at least %d", c.Store.MaxBytes, 4<<20)

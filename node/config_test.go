@@ -33,6 +33,11 @@ func TestDocumentedConfigurationIsTheDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := DefaultConfig()
+	for _, list := range []*[]string{&got.Energy.Ignore, &got.Energy.Board} {
+		if len(*list) == 0 {
+			*list = nil
+		}
+	}
 	if len(got.Agents.Known) == 0 {
 		got.Agents.Known = nil
 	}

@@ -119,6 +119,7 @@ func (n *Node) open(cfg Config) (err error) {
 	meter, missing, err := energy.Open(energy.Config{
 		Sysfs: cfg.Path.Sysfs, Procfs: cfg.Path.Procfs,
 		IdleWatts: cfg.Energy.IdleWatts, MaxWatts: cfg.Energy.MaxWatts,
+		Ignore: cfg.Energy.Ignore, Board: cfg.Energy.Board,
 	})
 	if err != nil {
 		return fmt.Errorf("cannot meter energy: %w", err)
@@ -179,7 +180,7 @@ func (n *Node) sample() (taken bool) {
 	further := n.further.look(n.registry, &n.complaints)
 	charges := n.ledger.Charge(ledger.Interval{
 		Snapshot: snap, Topology: topology, CPUs: cpus, Owner: owner,
-		Groups: further.Groups, Blocks: further.blocks,
+		Cycles: n.sensor.Measures().Cycles, Groups: further.Groups, Blocks: further.blocks,
 	})
 	n.moves.record(snap.Moves, owner, n.log)
 	n.ledger.Divide(n.meter.Read(energy.Activity{

@@ -1,5 +1,7 @@
 package node
 
+import "slices"
+
 // Reload takes up another configuration between two samples, so that no figure
 // is lost or moved: interval, energy, and agents except their slice. It returns
 // the keys that differ and need a restart; they keep their value until then. A
@@ -18,9 +20,9 @@ func (n *Node) Reload(cfg Config) (restart []string, err error) {
 	if err := n.registry.Reload(cfg.Agents); err != nil {
 		return nil, err
 	}
-	slice := now.Agents.Slice
+	was := now
 	now.Interval, now.Energy, now.Agents = cfg.Interval, cfg.Energy, cfg.Agents
-	now.Agents.Slice = slice
+	now.Energy.Ignore, now.Energy.Board, now.Agents.Slice = was.Energy.Ignore, was.Energy.Board, was.Agents.Slice
 	n.cfg.Store(&now)
 	select {
 	case n.reloaded <- struct{}{}:
@@ -39,6 +41,8 @@ func needRestart(now, next Config) (keys []string) {
 		{"socket", now.Socket == next.Socket},
 		{"path", now.Path == next.Path},
 		{"sensor", now.Sensor == next.Sensor},
+		{"energy.ignore", slices.Equal(now.Energy.Ignore, next.Energy.Ignore)},
+		{"energy.board", slices.Equal(now.Energy.Board, next.Energy.Board)},
 		{"agents.slice", now.Agents.Slice == next.Agents.Slice},
 		{"metrics", now.Metrics == next.Metrics},
 		{"store", now.Store == next.Store},

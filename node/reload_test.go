@@ -140,11 +140,13 @@ func TestReloadForgetsNoKey(t *testing.T) {
 		{"socket", func(c *Config) { c.Socket = "/elsewhere" }},
 		{"path", func(c *Config) { c.Path.Sysfs = "/elsewhere" }},
 		{"sensor", func(c *Config) { c.Sensor.MaxCgroups = 7 }},
+		{"energy.ignore", func(c *Config) { c.Energy.Ignore = []string{"gpu*"} }},
+		{"energy.board", func(c *Config) { c.Energy.Board = []string{"in*"} }},
 		{"agents.slice", func(c *Config) { c.Agents.Slice = "other.slice" }},
 		{"metrics", func(c *Config) { c.Metrics.Address = "localhost:1" }},
 		{"store", func(c *Config) { c.Store.CommitEvery = time.Hour }},
 		{"", func(c *Config) { c.Interval = time.Minute }},
-		{"", func(c *Config) { c.Energy = EnergyConfig{1, 2} }},
+		{"", func(c *Config) { c.Energy = EnergyConfig{IdleWatts: 1, MaxWatts: 2} }},
 		{"", func(c *Config) {
 			c.Agents.Max, c.Agents.MaxAccounts, c.Agents.Known = 9, 10, []agent.Spec{{Name: "a", Unit: "a.service"}}
 		}},

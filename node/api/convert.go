@@ -131,11 +131,12 @@ func zone(z ledger.ZoneAccount) *camv1.Zone {
 	r := z.Reading
 	p := &camv1.Provenance{
 		Source: string(r.Zone.Source), RelativeError: r.Error, AgeNanoseconds: nanoseconds(r.Age), Note: r.Note,
+		Weighing: string(r.Weighing),
 	}
 	switch {
 	case r.State != energy.Fresh:
 		p.Quality = stale
-	case r.Zone.Source == energy.RAPL:
+	case r.Zone.Source.Measured():
 		p.Quality = measured
 	case r.Zone.Source == energy.Simulated:
 		p.Quality = simulated

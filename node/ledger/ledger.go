@@ -34,6 +34,7 @@ type Ledger struct {
 	elapsed  time.Duration
 	first    bool
 	busy     []time.Duration
+	counted  bool // cycles are
 }
 
 type account struct {
@@ -42,6 +43,7 @@ type account struct {
 	total    Usage
 	interval Usage
 	onCPU    []uint64 // this interval's nanoseconds, by package
+	cycles   []uint64 // and cycles, where they are counted
 }
 
 type zone struct {
@@ -64,6 +66,8 @@ type Interval struct {
 	CPUs []int
 	// Owner names the agent that a cgroup belongs to, "" for none.
 	Owner func(cgroup.ID) string
+	// Cycles says that the sensor counts them: they weigh energy, not CPU time.
+	Cycles bool
 	// Groups and Blocks are what else is measured; both may be empty.
 	Groups []Group
 	Blocks Blocks
@@ -95,7 +99,7 @@ func (l *Ledger) open(name string, kind Kind) *account {
 	if a, ok := l.accounts[name]; ok {
 		return a
 	}
-	a := &account{name: name, kind: kind, onCPU: make([]uint64, len(l.topology.Packages))}
+	a := &account{name: name, kind: kind, onCPU: make([]uint64, len(l.topology.Packages)), cycles: make([]uint64, len(l.topology.Packages))}
 	l.accounts[name] = a
 	l.sorted = append(l.sorted, a)
 	slices.SortFunc(l.sorted, func(a, b *account) int {
@@ -136,8 +140,9 @@ func (l *Ledger) Charge(in Interval) []Charge {
 	packages := len(in.Topology.Packages)
 	for _, a := range l.sorted {
 		a.interval = Usage{}
-		a.onCPU = resized(a.onCPU, packages)
+		a.onCPU, a.cycles = resized(a.onCPU, packages), resized(a.cycles, packages)
 	}
+	l.counted = in.Cycles
 	snap := in.Snapshot
 	l.topology, l.cpus = in.Topology, in.CPUs
 	l.elapsed, l.first = max(snap.At-l.at, 0), !l.started
@@ -202,7 +207,11 @@ func (l *Ledger) meter(r energy.Reading) {
 		z = &zone{pending: make(map[*account]uint64)}
 		l.zones[r.Zone] = z
 	}
-	doubtful := r.Resets > z.Reading.Resets || r.Faults > z.Reading.Faults
+	reset := r.Resets > z.Reading.Resets
+	doubtful := reset || r.Faults > z.Reading.Faults
+	if r.Weighing == energy.CPUTime && l.counted {
+		r.Weighing = energy.Cycles
+	}
 	z.Reading = r
 	z.baseline.Configured = r.Idle
 	if !z.seen {
@@ -215,21 +224,14 @@ func (l *Ledger) meter(r energy.Reading) {
 		z.last = r.Total
 		return
 	}
-	z.elapsed += l.elapsed
-	pkgs := packagesOf(r.Zone, l.topology)
-	z.cpus = 0
-	for _, p := range pkgs {
-		if p < len(l.cpus) {
-			z.cpus += l.cpus[p]
-		}
+	if reset {
+		// What was done before the counter began anew was paid before.
+		clear(z.pending)
+		z.elapsed, z.busy = 0, 0
 	}
-	for _, a := range l.sorted {
-		for _, p := range pkgs {
-			if p < len(a.onCPU) && a.onCPU[p] > 0 {
-				z.pending[a] += a.onCPU[p]
-				z.busy += time.Duration(a.onCPU[p]) // #nosec G115 -- nanoseconds of one interval
-			}
-		}
+	z.elapsed += l.elapsed
+	if r.Weighing != energy.NoWeighing {
+		l.weigh(z)
 	}
 	metered := energy.Microjoules(0)
 	if r.Total > z.last {
@@ -240,16 +242,46 @@ func (l *Ledger) meter(r energy.Reading) {
 		return
 	}
 	z.last = r.Total
-	if !doubtful {
+	switch {
+	case r.Weighing == energy.NoWeighing:
+		z.IdlePower = r.Idle
+	case !doubtful:
 		z.baseline.Observe(metered, z.elapsed, z.busy, z.cpus)
+		fallthrough
+	default:
+		z.IdlePower = z.baseline.Power()
 	}
-	z.IdlePower = z.baseline.Power()
 	if z.elapsed > 0 {
 		z.Power = energy.Microwatts(float64(metered) / z.elapsed.Seconds())
 	}
 	l.split(z, metered)
 	clear(z.pending)
 	z.elapsed, z.busy = 0, 0
+}
+
+// weigh adds what each account did in this interval to what the zone's next
+// joules are divided by. What nothing can weigh, nobody is charged with.
+func (l *Ledger) weigh(z *zone) {
+	pkgs := packagesOf(z.Reading.Zone, l.topology)
+	z.cpus = 0
+	for _, p := range pkgs {
+		if p < len(l.cpus) {
+			z.cpus += l.cpus[p]
+		}
+	}
+	for _, a := range l.sorted {
+		for _, p := range pkgs {
+			if p >= len(a.onCPU) || a.onCPU[p] == 0 {
+				continue
+			}
+			z.busy += time.Duration(a.onCPU[p]) // #nosec G115 -- nanoseconds of one interval
+			if z.Reading.Weighing == energy.Cycles {
+				z.pending[a] += a.cycles[p]
+			} else {
+				z.pending[a] += a.onCPU[p]
+			}
+		}
+	}
 }
 
 func (l *Ledger) split(z *zone, metered energy.Microjoules) {

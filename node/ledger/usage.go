@@ -72,6 +72,11 @@ func (a *account) charge(d delta) {
 			a.onCPU[i] += t
 		}
 	}
+	for i, c := range d.cycles {
+		if i < len(a.cycles) {
+			a.cycles[i] += c
+		}
+	}
 }
 
 func (a *account) joules(z energy.Zone, e energy.Microjoules) { a.interval.joules(z, e) }
