@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cam-os/edge/ebpf/block"
 	"github.com/cam-os/edge/ebpf/cgroup"
@@ -67,7 +68,12 @@ func (f *further) look(r *agent.Registry, c *complaints) furtherLook {
 	if err != nil {
 		return out
 	}
-	out.probes = append(out.probes, snap.Probes...)
+	for _, p := range snap.Probes {
+		if !strings.HasPrefix(p.Name, "block_") {
+			p.Name = "block_" + p.Name // the scheduler's sensor has one of that name
+		}
+		out.probes = append(out.probes, p)
+	}
 	f.learn(snap, r)
 	unowned := out.Unowned
 	out.blocks = ledger.Blocks{Snapshot: snap, Owner: func(id cgroup.ID) string {
