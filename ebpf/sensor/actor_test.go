@@ -228,6 +228,15 @@ func (a *actor) wrote() uint64 {
 	return n
 }
 
+// kill ends the actor in the middle of what it does.
+func (a *actor) kill() {
+	a.t.Helper()
+	if err := a.cmd.Process.Kill(); err != nil {
+		a.t.Fatal(err)
+	}
+	_ = a.cmd.Wait() // it says that it was killed
+}
+
 // end waits for the actor and says what CPU time the kernel billed it.
 func (a *actor) end() time.Duration {
 	a.t.Helper()

@@ -46,14 +46,14 @@ func TestCountersOfWhatIsMoved(t *testing.T) {
 	s := kernelSensor(t, Config{events: &clocks})
 	agrees(t, 10, func() (time.Duration, time.Duration) {
 		from, to := newLeaf(t, h, ""), newLeaf(t, h, "")
-		a := start(t, from.dir, "wait", "burn:300ms").ready().goOn()
+		a := start(t, from.dir, "wait", "burn:10s").ready().goOn()
 		for cpuOf(t, a) < 100*time.Millisecond {
 			time.Sleep(5 * time.Millisecond)
 		}
 		if err := h.Move(to.path, a.cmd.Process.Pid); err != nil {
 			t.Fatal(err)
 		}
-		a.end()
+		a.kill()
 		got := look(t, s).Cgroups[from.id]
 		return time.Duration(sum(got.Cycles)), got.cpu()
 	})

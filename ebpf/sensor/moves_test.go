@@ -111,8 +111,7 @@ func TestMoveWhileRunning(t *testing.T) {
 	s := kernelSensor(t, Config{})
 	agrees(t, 10, func() (time.Duration, time.Duration) {
 		from, to := newLeaf(t, h, ""), newLeaf(t, h, "")
-		a := start(t, from.dir, "wait", "burn:400ms").ready()
-		a.goOn()
+		a := start(t, from.dir, "wait", "burn:10s").ready().goOn()
 		for cpuOf(t, a) < 150*time.Millisecond {
 			time.Sleep(5 * time.Millisecond)
 		}
@@ -120,11 +119,14 @@ func TestMoveWhileRunning(t *testing.T) {
 		if err := h.Move(to.path, a.cmd.Process.Pid); err != nil {
 			t.Fatal(err)
 		}
-		a.end()
+		for cpuOf(t, a) < used+50*time.Millisecond {
+			time.Sleep(5 * time.Millisecond)
+		}
 		sn := look(t, s)
 		if sn.Cgroups[to.id].cpu() == 0 {
 			t.Error("nothing charged after the move")
 		}
+		a.kill()
 		return sn.Cgroups[from.id].cpu(), used
 	})
 }

@@ -23,7 +23,7 @@ type schedCpu struct {
 	_            structs.HostLayout
 	First        uint64
 	Last         uint64
-	Running      uint64
+	Moves        uint64
 	Idle         uint64
 	Looked       uint64
 	LookedIdle   uint64
@@ -48,6 +48,7 @@ type schedCpu struct {
 type schedHome struct {
 	_      structs.HostLayout
 	Cgroup uint64
+	From   uint64
 	Start  uint64
 	Moved  uint64
 }
@@ -127,6 +128,7 @@ const (
 	schedProgTaskIo           = "task_io"
 	schedVarCountCycles       = "count_cycles"
 	schedVarCountWaits        = "count_waits"
+	schedVarMovesMade         = "moves_made"
 )
 
 // loadSched returns the embedded CollectionSpec for sched.
@@ -203,6 +205,7 @@ type schedMapSpecs struct {
 type schedVariableSpecs struct {
 	CountCycles *ebpf.VariableSpec `ebpf:"count_cycles"`
 	CountWaits  *ebpf.VariableSpec `ebpf:"count_waits"`
+	MovesMade   *ebpf.VariableSpec `ebpf:"moves_made"`
 }
 
 // schedObjects contains all objects after they have been loaded into the kernel.
@@ -258,6 +261,7 @@ func (m *schedMaps) Close() error {
 type schedVariables struct {
 	CountCycles *ebpf.Variable `ebpf:"count_cycles"`
 	CountWaits  *ebpf.Variable `ebpf:"count_waits"`
+	MovesMade   *ebpf.Variable `ebpf:"moves_made"`
 }
 
 // schedPrograms contains all programs after they have been loaded into the kernel.

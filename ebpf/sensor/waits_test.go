@@ -64,6 +64,22 @@ func runDelay(t *testing.T, actors []*actor) (delay time.Duration, runs uint64) 
 	return delay, runs
 }
 
+// atRest looks when the actors sleep, so that the kernel and the look speak of
+// the same waits.
+func atRest(t *testing.T, s Sensor, l leaf, actors []*actor) (u Usage, delay time.Duration, runs uint64) {
+	t.Helper()
+	for range 200 {
+		delay, runs = runDelay(t, actors)
+		u = look(t, s).Cgroups[l.id]
+		if _, again := runDelay(t, actors); again == runs {
+			return u, delay, runs
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Error("the actors do not come to rest")
+	return u, delay, runs
+}
+
 func TestWaitsMatchTheKernel(t *testing.T) {
 	h := hierarchy(t)
 	s := kernelSensor(t, Config{})
@@ -73,23 +89,21 @@ func TestWaitsMatchTheKernel(t *testing.T) {
 	crowd, lone := newLeaf(t, h, ""), newLeaf(t, h, "")
 	of := func(l leaf, n int) histogram.Log2 {
 		actors := pinned(t, l, 0, n, "burn:150ms")
-		delay, runs := runDelay(t, actors)
-		before := look(t, s).Cgroups[l.id]
+		before, delay, runs := atRest(t, s, l, actors)
 		for _, a := range actors {
 			a.goOn()
 		}
 		for _, a := range actors {
 			a.ready()
 		}
-		after := look(t, s).Cgroups[l.id]
-		delayed, ran := runDelay(t, actors)
+		after, delayed, ran := atRest(t, s, l, actors)
 		delay, runs = delayed-delay, ran-runs
 		got := after.Wait.Since(before.Wait)
 		for _, a := range actors {
 			a.goOn().end()
 		}
-		// What a reading of schedstat sees the look may not, and the other way
-		// round; a thread that migrated to another CPU before it was pinned too.
+		// A thread that was started late is not pinned: it may migrate while it
+		// waits.
 		if off := (got.Sum - delay).Abs(); off > delay/20+2*time.Millisecond {
 			t.Errorf("%d processes: waited %v, the kernel says %v", n, got.Sum, delay)
 		}
@@ -104,7 +118,7 @@ func TestWaitsMatchTheKernel(t *testing.T) {
 	}
 	many := of(crowd, 4)
 	one := of(lone, 1)
-	if many.Sum < 300*time.Millisecond || !emulated() && many.Sum < 2*one.Sum {
+	if many.Sum < one.Sum || !emulated() && (many.Sum < 300*time.Millisecond || many.Sum < 2*one.Sum) {
 		t.Errorf("four waited %v, a lone one %v", many.Sum, one.Sum)
 	}
 }

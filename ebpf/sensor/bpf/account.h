@@ -51,9 +51,9 @@ struct spent {
 };
 
 struct cpu {
-	__u64 first;   /* when this CPU was first seen, CLOCK_MONOTONIC */
-	__u64 last;    /* charged up to here */
-	__u64 running; /* the cgroup of what runs, as it was when it started; 0: idle, or not known */
+	__u64 first; /* when this CPU was first seen, CLOCK_MONOTONIC */
+	__u64 last;  /* charged up to here */
+	__u64 moves; /* moves_made as it was then */
 	__u64 idle;
 	__u64 looked;      /* last, at the latest look */
 	__u64 looked_idle; /* and idle: what comes after is the next look's */

@@ -57,6 +57,7 @@ struct {
  */
 struct home {
 	__u64 cgroup;
+	__u64 from;  /* where it was before; 0: not known */
 	__u64 start; /* of the task: a pid is used again */
 	__u64 moved; /* CLOCK_MONOTONIC; 0: never */
 };
@@ -78,28 +79,40 @@ static __always_inline struct home *home_of(__u64 process, __u64 tid)
 	return t && (!p || t->moved > p->moved) ? t : p;
 }
 
-/* Of the time up to now, how much went by before the task was moved. */
-static __noinline __u64 before_move(__u64 process, __u64 tid, __u64 from, __u64 now)
-{
-	struct home *h = home_of(process, tid);
+/*
+ * How many moves there were. What ran on a CPU when a task was moved is what
+ * the next switch there, or look, charges: only that one needs to ask whether it
+ * was the one.
+ */
+volatile __u64 moves_made;
 
-	return h && h->moved > from && h->moved <= now ? h->moved - from : 0;
+static __always_inline bool moves_since(struct cpu *c)
+{
+	__u64 made = moves_made;
+
+	if (c->moves == made)
+		return 0;
+	c->moves = made;
+	return 1;
 }
 
 /*
- * What ran was moved meanwhile: charge its time before that to where it was,
- * and take it off. Cycles are split like the time.
+ * What ran may have been moved meanwhile: if so, charge its time before that to
+ * where it was, and take it off. Cycles are split like the time.
  */
 static __noinline int charge_source(struct cpu *c, __u64 process, __u64 tid, struct spent *used)
 {
-	__u64 id = c->running, ns = used->ns;
-	__u64 part = before_move(process, tid, c->last - ns, c->last);
-	__u64 whole = (ns >> 10) + 1, share = part >> 10;
-	__u64 cycles, instructions;
+	struct home *h = home_of(process, tid);
+	__u64 from = c->last - used->ns;
+	__u64 id, part, whole, share, cycles, instructions;
 	struct usage *u;
 
-	if (!part)
+	if (!h || !h->from || h->moved <= from || h->moved > c->last)
 		return 0;
+	id = h->from;
+	part = h->moved - from;
+	whole = (used->ns >> 10) + 1;
+	share = part >> 10;
 	cycles = used->cycles / whole * share;
 	instructions = used->instructions / whole * share;
 	used->ns -= part;
@@ -198,7 +211,9 @@ int cgroup_attach_task(__u64 *ctx)
 		return 0; /* it is where it was */
 	if (!whole)
 		key = (__u32)task->pid | ALONE;
+	now.from = m.from;
 	bpf_map_update_elem(&homes, &key, &now, BPF_ANY);
+	__sync_fetch_and_add(&moves_made, 1);
 	entry_of(to, m.to);
 	describe(&m, task);
 	send(&m);

@@ -106,9 +106,11 @@ static __always_inline __u64 bucket(__u64 ns)
  * migrates it begins anew (sched_info_dequeue): what it waited elsewhere before
  * is in its run_delay, and not here. It is 0 for what was not queued.
  */
-static __always_inline void count_wait(struct cpu *c, struct task_struct___sched *next, struct cgroup *cg, __u64 id)
+static __always_inline void count_wait(struct cpu *c, struct task_struct *task)
 {
+	struct task_struct___sched *next = (void *)task;
 	__u64 queued = next->sched_info.last_queued;
+	struct cgroup *cg;
 	struct slot *s;
 	__s64 wait;
 	__u64 b;
@@ -118,7 +120,8 @@ static __always_inline void count_wait(struct cpu *c, struct task_struct___sched
 	wait = next->se.cfs_rq->rq->clock - queued;
 	if (wait < 0)
 		wait = 0;
-	s = slot_of(c, cg, id);
+	cg = task->cgroups->dfl_cgrp;
+	s = slot_of(c, cg, cg->kn->id);
 	s->waited += wait;
 	b = bucket(wait);
 	if (b < BUCKETS)
@@ -135,11 +138,6 @@ static __always_inline void charge(struct slot *s, struct spent *p)
 	}
 }
 
-static __always_inline bool was_moved(struct cpu *c, __u64 id)
-{
-	return c->running != id && c->running;
-}
-
 SEC("tp_btf/sched_switch")
 int sched_switch(__u64 *ctx)
 {
@@ -150,6 +148,7 @@ int sched_switch(__u64 *ctx)
 	struct cgroup *cg;
 	struct slot *s;
 	__s64 delta;
+	bool moved;
 	__u64 id;
 
 	if (!c)
@@ -158,6 +157,7 @@ int sched_switch(__u64 *ctx)
 	if (delta < 0)
 		return 0;
 	spent.ns = delta;
+	moved = moves_since(c);
 	if (count_cycles)
 		read_counters(c, &spent, 0);
 	else
@@ -167,21 +167,14 @@ int sched_switch(__u64 *ctx)
 	} else {
 		cg = prev->cgroups->dfl_cgrp;
 		id = cg->kn->id;
-		if (was_moved(c, id))
+		if (moved)
 			charge_source(c, ((struct task_struct___sched *)prev)->tgid, prev->pid, &spent);
 		s = slot_of(c, cg, id);
 		charge(s, &spent);
 		s->switches++;
 	}
-	if (!next->pid) {
-		c->running = 0;
-		return 0;
-	}
-	cg = next->cgroups->dfl_cgrp;
-	id = cg->kn->id;
-	c->running = id;
-	if (count_waits)
-		count_wait(c, (void *)next, cg, id);
+	if (count_waits && next->pid)
+		count_wait(c, next);
 	return 0;
 }
 
@@ -197,27 +190,25 @@ int look(void *ctx)
 	struct cpu *c = this_cpu();
 	struct spent spent = {};
 	__s64 delta;
+	bool moved;
 
 	if (!c)
 		return 0;
 	delta = advance(c);
 	if (count_cycles)
 		read_counters(c, &spent, 1);
-	if (!BPF_CORE_READ(task, pid)) {
-		c->running = 0;
-		if (delta > 0)
+	moved = moves_since(c);
+	if (delta > 0) {
+		if (!BPF_CORE_READ(task, pid)) {
 			c->idle += delta;
-	} else {
-		struct cgroup *cg = BPF_CORE_READ(task, cgroups, dfl_cgrp);
-		__u64 id = BPF_CORE_READ(cg, kn, id);
+		} else {
+			struct cgroup *cg = BPF_CORE_READ(task, cgroups, dfl_cgrp);
 
-		if (delta > 0) {
 			spent.ns = delta;
-			if (was_moved(c, id))
+			if (moved)
 				charge_source(c, BPF_CORE_READ(t, tgid), BPF_CORE_READ(task, pid), &spent);
-			charge(slot_of(c, cg, id), &spent);
+			charge(slot_of(c, cg, BPF_CORE_READ(cg, kn, id)), &spent);
 		}
-		c->running = id;
 	}
 	c->looked = c->last;
 	c->looked_idle = c->idle;
