@@ -102,6 +102,14 @@ func TestCamctlInProcess(t *testing.T) {
 		{0, `"arch"`, []string{"version", "--json"}},
 		{0, "system\n", []string{"__complete", "agents", ""}},
 		{0, "package", []string{"__complete", "agents", "--zone", ""}},
+		{0, "run queue", []string{"agent", "system"}},
+		{0, `"step_nanoseconds": 5000000000`, []string{"agent", "system", "--json", "--since", "10m"}},
+		{0, "DISK-WR", []string{"top", "-n", "1", "--view", "io"}},
+		{0, "WAIT-P99", []string{"agents", "--wide"}},
+		{1, "", []string{"agent", "nobody"}},
+		{1, "", []string{"agent", "system", "--zone", "psys"}},
+		{2, "", []string{"agent"}},
+		{2, "", []string{"top", "--view", "colours"}},
 		{1, "", []string{"agents", "nobody"}},
 		{1, "", []string{"agents", "--zone", "psys"}},
 		{1, "", []string{"energy", "--zone", "psys"}},
@@ -178,7 +186,7 @@ func TestStoreCheckAfterANode(t *testing.T) {
 		t.Errorf("got %s%s", out, errs)
 	}
 	// And without a node the other commands say so.
-	for _, args := range [][]string{{"agents"}, {"energy"}, {"observe"}, {"observe", "-f"}, {"top"}, {"doctor"}, {"run", "--name", "a", "true"}} {
+	for _, args := range [][]string{{"agents"}, {"agent", "a"}, {"agent", "a", "--watch"}, {"energy"}, {"observe"}, {"observe", "-f"}, {"top"}, {"doctor"}, {"run", "--name", "a", "true"}} {
 		if _, errs := camctl(t, d, 3, args...); !strings.Contains(errs, "no node answers at "+d.socket()+": start one with") {
 			t.Errorf("%v: %s", args, errs)
 		}

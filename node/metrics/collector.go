@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cam-os/edge/ebpf/histogram"
+	"github.com/cam-os/edge/ebpf/sensor"
 	"github.com/cam-os/edge/energy"
 	"github.com/cam-os/edge/node/ledger"
 	"github.com/cam-os/edge/node/observe"
@@ -91,12 +92,25 @@ func (s sink) observation(o *observe.Observation) {
 	s.gauge("cam_observation_interval_seconds", o.Interval.Seconds())
 	s.gauge("cam_sensor_info", 1, string(o.Sensor))
 	s.gauge("cam_missing_capabilities", float64(len(o.Missing)))
-	for _, p := range o.Probes {
-		s.counter("cam_probe_runs_total", float64(p.Runs), p.Name)
-		s.counter("cam_probe_run_seconds_total", p.Time.Seconds(), p.Name)
+	for name, p := range probes(o.Probes) {
+		s.counter("cam_probe_runs_total", float64(p.Runs), name)
+		s.counter("cam_probe_run_seconds_total", p.Time.Seconds(), name)
 	}
 	s.counter("cam_node_self_cpu_seconds_total", o.Self.CPU.Seconds())
 	s.energy("cam_node_self_energy_joules_total", o.Self)
+}
+
+// probes sums those of one name: several sensors have a program on one hook,
+// and a series that is there twice would cost the whole page.
+func probes(list []sensor.Probe) map[string]sensor.Probe {
+	sums := make(map[string]sensor.Probe, len(list))
+	for _, p := range list {
+		sum := sums[p.Name]
+		sum.Runs += p.Runs
+		sum.Time += p.Time
+		sums[p.Name] = sum
+	}
+	return sums
 }
 
 func (s sink) account(a ledger.Account, o *observe.Observation) {

@@ -85,6 +85,16 @@ func TestEverySampleIsAsDescribed(t *testing.T) {
 	}
 }
 
+// Two sensors have a program of one name: it is one series.
+func TestProbesOfOneName(t *testing.T) {
+	o := everything(1)
+	o.Probes = []sensor.Probe{{Name: "cgroup_rmdir", Runs: 2}, {Name: "cgroup_rmdir", Runs: 3}}
+	f := gather(t, o)["cam_probe_runs_total"].GetMetric()
+	if len(f) != 1 || f[0].GetCounter().GetValue() != 5 {
+		t.Errorf("got %v", f)
+	}
+}
+
 // docs/metrics.md states these numbers.
 func TestSeriesOfAnAgentAreBounded(t *testing.T) {
 	count := func(o *observe.Observation) (n int) {

@@ -180,6 +180,11 @@ type InvalidError struct{ Message string }
 
 func (e *InvalidError) Error() string { return e.Message }
 
+// NotFoundError says that there is no account of a name.
+type NotFoundError struct{ Message string }
+
+func (e *NotFoundError) Error() string { return e.Message }
+
 // Explain turns the error of a call into one that says what to do; nil stays
 // nil.
 func (c *Client) Explain(err error) error {
@@ -212,6 +217,8 @@ func (c *Client) Explain(err error) error {
 		return &PermissionError{c.socket, err}
 	case codes.InvalidArgument:
 		return &InvalidError{s.Message()}
+	case codes.NotFound:
+		return &NotFoundError{s.Message()}
 	case codes.Unimplemented:
 		return fmt.Errorf("the node at %s does not know this call: it is older than this program (%s)", c.socket, s.Message())
 	}

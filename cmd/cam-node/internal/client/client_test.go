@@ -69,6 +69,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"refused":      {serve(t, status.Error(codes.PermissionDenied, "uid 7 may only read: usermod -aG cam-admin USER")), false, "the node refused: uid 7 may only read"},
 		"unknown peer": {serve(t, status.Error(codes.Unauthenticated, "it ended")), false, "the node refused: it ended"},
 		"old node":     {serve(t, status.Error(codes.Unimplemented, "unknown method")), false, "older than this program"},
+		"no account":   {serve(t, status.Error(codes.NotFound, "no account is called x")), false, "no account is called x"},
 		"bad name":     {serve(t, status.Error(codes.InvalidArgument, "bad name")), false, "bad name"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,10 +3,7 @@ package ctl
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,8 +40,12 @@ An agent that has ended keeps its account and its past.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			name := args[0]
 			page := func(ctx context.Context, o report.Observation) error {
-				if err := s.allThere(ctx, o, []string{name}); err != nil {
-					return err
+				if !o.Has(name) { // with --watch: the stream leaves it out
+					all, err := s.observe(ctx, nil, false)
+					if err != nil {
+						return err
+					}
+					return noAgent(all, name)
 				}
 				z, err := report.ChooseZone(o.Zones, zone)
 				if err != nil {
@@ -66,7 +67,7 @@ An agent that has ended keeps its account and its past.`,
 			}
 			o, err := s.observe(c.Context(), []string{name}, false)
 			if err != nil {
-				return err
+				return s.orAlike(c.Context(), err, []string{name})
 			}
 			return page(c.Context(), o)
 		},
@@ -155,56 +156,4 @@ func (s *Session) pastOf(ctx context.Context, name string, since time.Duration, 
 		return nil, err
 	}
 	return report.FromPast(r, name, since, step, measured), nil
-}
-
-// unknownAgent names those that are spelled alike.
-func (s *Session) unknownAgent(ctx context.Context, name string) error {
-	o, err := s.observe(ctx, nil, false)
-	if err != nil {
-		return err
-	}
-	return noAgent(o, name)
-}
-
-func noAgent(o report.Observation, name string) error {
-	var near []string
-	for _, a := range o.Accounts {
-		if a.Kind == report.Agent && alike(a.Name, name) {
-			near = append(near, text.Clean(a.Name))
-		}
-	}
-	slices.Sort(near)
-	if len(near) == 0 {
-		return fmt.Errorf("there is no agent %q: `camctl agents` lists them", text.Clean(name))
-	}
-	return fmt.Errorf("there is no agent %q: did you mean %s? `camctl agents` lists all", text.Clean(name), strings.Join(near[:min(3, len(near))], ", "))
-}
-
-// alike: one begins with or contains the other, or they are few slips apart.
-func alike(a, b string) bool {
-	if len(b) >= 3 && strings.Contains(a, b) || len(a) >= 3 && strings.Contains(b, a) {
-		return true
-	}
-	return distance(a, b) <= 1+min(1, len(b)/5)
-}
-
-// distance is how many letters are changed, added or left out (Levenshtein).
-func distance(a, b string) int {
-	last := make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := range len(a) {
-		next := make([]int, len(b)+1)
-		next[0] = i + 1
-		for j := range len(b) {
-			change := 1
-			if a[i] == b[j] {
-				change = 0
-			}
-			next[j+1] = min(last[j]+change, last[j+1]+1, next[j]+1)
-		}
-		last = next
-	}
-	return last[len(b)]
 }

@@ -1,7 +1,6 @@
 package ctl
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -48,10 +47,7 @@ sockets; zones overlap and are never added up.`,
 			}
 			o, err := s.observe(c.Context(), names, breakdown)
 			if err != nil {
-				return err
-			}
-			if err := s.allThere(c.Context(), o, names); err != nil {
-				return err
+				return s.orAlike(c.Context(), err, names)
 			}
 			if s.json {
 				return s.writeJSON(o)
@@ -95,16 +91,6 @@ func sortFlag(c *cobra.Command, order *string, value report.SortKey) {
 func checkSort(order string) error {
 	if !slices.Contains(report.SortKeys(), order) {
 		return &UsageError{fmt.Errorf("cannot sort by %q: choose one of %s", order, strings.Join(report.SortKeys(), ", "))}
-	}
-	return nil
-}
-
-// allThere makes a mistyped name an error instead of an empty table.
-func (s *Session) allThere(ctx context.Context, o report.Observation, names []string) error {
-	for _, name := range names {
-		if !o.Has(name) {
-			return s.unknownAgent(ctx, name)
-		}
 	}
 	return nil
 }

@@ -36,10 +36,7 @@ node does not measure is null: .measured says what.`,
 			if !follow && iterations == 0 {
 				o, err := s.observe(c.Context(), names, breakdown)
 				if err != nil {
-					return err
-				}
-				if err := s.allThere(c.Context(), o, names); err != nil {
-					return err
+					return s.orAlike(c.Context(), err, names)
 				}
 				return s.writeLine(o)
 			}
@@ -53,8 +50,12 @@ node does not measure is null: .measured says what.`,
 			request := &camv1.ObserveStreamRequest{Accounts: names, Breakdown: breakdown, Interval: durationpb.New(time.Duration(interval))}
 			n := 0
 			return stream(ctx, node, request, func(o report.Observation) (bool, error) {
-				if n++; n == 1 {
-					if err := s.allThere(c.Context(), o, names); err != nil {
+				if n++; n == 1 && allThere(o, names) != nil {
+					all, err := s.observe(ctx, nil, false)
+					if err == nil {
+						err = allThere(all, names)
+					}
+					if err != nil {
 						return false, err
 					}
 				}
