@@ -51,7 +51,7 @@ An agent that has ended keeps its account and its past.`,
 				if err != nil {
 					return err
 				}
-				past, err := s.pastOf(ctx, name, time.Duration(since), o.Measured)
+				past, err := s.pastOf(ctx, name, time.Duration(since), o)
 				if err != nil {
 					return err
 				}
@@ -136,7 +136,7 @@ func (s *Session) watchPage(ctx context.Context, name string, interval time.Dura
 
 // pastOf asks for an account's past; nil where the caller, an agent, may not
 // see it.
-func (s *Session) pastOf(ctx context.Context, name string, since time.Duration, measured report.Measured) (*report.PastUsage, error) {
+func (s *Session) pastOf(ctx context.Context, name string, since time.Duration, o report.Observation) (*report.PastUsage, error) {
 	node, err := s.open()
 	if err != nil {
 		return nil, err
@@ -144,7 +144,10 @@ func (s *Session) pastOf(ctx context.Context, name string, since time.Duration, 
 	defer func() { _ = node.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, client.Patience)
 	defer cancel()
-	step := report.Step(since)
+	// Steps as short as the node's interval would have gaps where a timer was
+	// late.
+	interval := time.Duration(min(o.IntervalNanoseconds, uint64(time.Hour))) // #nosec G115 -- capped
+	step := max(report.Step(since), 2*interval.Round(time.Second))
 	r, err := node.Operator.Series(ctx, &camv1.SeriesRequest{
 		Since: durationpb.New(since), Step: durationpb.New(step), Accounts: []string{name},
 	})
@@ -155,5 +158,5 @@ func (s *Session) pastOf(ctx context.Context, name string, since time.Duration, 
 	case err != nil:
 		return nil, err
 	}
-	return report.FromPast(r, name, since, step, measured), nil
+	return report.FromPast(r, name, since, step, o.Measured), nil
 }

@@ -503,6 +503,21 @@ func TestViewsWithoutFigures(t *testing.T) {
 	}
 }
 
+// Stalls are known and the run queue is not: that is no 0.
+func TestWaitsWithoutRunQueue(t *testing.T) {
+	m := start(0, 0, text.Unicode())
+	o := observation(1, 2)
+	o.Measured.RunQueue = false
+	for i := range o.Accounts {
+		o.Accounts[i].Interval.RunQueue, o.Accounts[i].Total.RunQueue = nil, nil
+	}
+	m.Update(event{observation: o})
+	press(m, "w")
+	if !strings.Contains(m.View(), "\n - tasks waiting for a CPU") || !strings.Contains(m.View(), "25.0%") {
+		t.Errorf("got\n%s", m.View())
+	}
+}
+
 func TestPlainViews(t *testing.T) {
 	var out bytes.Buffer
 	follow := func(_ context.Context, use func(report.Observation) error) error { return use(observation(4, 6)) }

@@ -152,14 +152,15 @@ func (m *model) viewLine(metering report.Metering, rows []report.Row) string {
 	if !m.view.Measured(m.latest.Measured) {
 		return m.between(m.styles.warn.Render(m.view.Lack)+m.styles.dim.Render(" (camctl doctor says why)"), power)
 	}
-	sum := 0.0
+	sum, figure := 0.0, text.Absent
 	for _, r := range rows {
 		if v := m.view.Curve(r); (r.Kind == report.Agent || m.view.Shows(r.Kind)) && !math.IsNaN(v) {
 			sum += v
+			figure = m.view.Scale(sum)
 		}
 	}
 	what := map[string]string{"io": "on disks", "memory": "held by agents", "waits": "tasks waiting for a CPU", "network": "sent and received by agents"}[m.view.Name]
-	return m.between(m.styles.strong.Render(m.view.Scale(sum))+" "+m.styles.dim.Render(what), power)
+	return m.between(m.styles.strong.Render(figure)+" "+m.styles.dim.Render(what), power)
 }
 
 // zoneLabel names the zone; what is simulated stands out.
