@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cam-os/edge/packaging/lab/wire"
@@ -138,6 +139,7 @@ func Start(c Config) (*Guest, error) {
 	if c.Forward != 0 {
 		g.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	}
+	g.cmd.SysProcAttr = mortal()
 	stderr := &tail{}
 	g.cmd.Stdout, g.cmd.Stderr = &g.console, stderr
 	if c.Console != nil {
@@ -221,3 +223,6 @@ func (t *tail) String() string {
 	defer t.mu.Unlock()
 	return string(t.buf)
 }
+
+// mortal: a test that is killed leaves no machine behind.
+func mortal() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

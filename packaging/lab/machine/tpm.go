@@ -64,6 +64,7 @@ func (t *tpm) on() error {
 	t.cmd = exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+t.dir+"/state",
 		"--ctrl", "type=unixio,path="+t.socket(), "--terminate") // #nosec G204 -- the same
 	t.cmd.Stderr = &t.stderr
+	t.cmd.SysProcAttr = mortal()
 	if err := t.cmd.Start(); err != nil {
 		return err
 	}
