@@ -88,7 +88,7 @@ lint: ## gofmt, go vet, staticcheck, gosec, buf lint
 
 .PHONY: generate
 generate: ## Make the BPF objects and the protobuf code anew
-	go generate ./ebpf/...
+	go generate ./ebpf/... ./store/...
 	$(GOTOOL) buf generate
 
 .PHONY: generated
