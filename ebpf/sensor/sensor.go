@@ -54,10 +54,10 @@ type Usage struct {
 // what it uses afterwards is To's. A process that moves with all its threads is
 // one move, of its first thread.
 type Move struct {
-	At       time.Duration // CLOCK_BOOTTIME
-	TID      int
-	Process  int // thread group
-	Command  string
+	At      time.Duration // CLOCK_BOOTTIME
+	TID     int
+	Process int // thread group
+	Command string
 	// From is 0 where it is not known: of processes that another pid namespace
 	// hides from the sensor when it opens, and where more than 16384 run.
 	From, To cgroup.ID
