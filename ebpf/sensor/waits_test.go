@@ -102,8 +102,9 @@ func TestWaitsMatchTheKernel(t *testing.T) {
 		for _, a := range actors {
 			a.goOn().end()
 		}
-		// A thread that was started late is not pinned: it may migrate while it
-		// waits.
+		// Mostly equal to the nanosecond. A thread that was started late may migrate
+		// while it waits; and now and then one wait of some 2000 is not counted on
+		// 6.18, for a reason that is not yet known.
 		if off := (got.Sum - delay).Abs(); off > delay/20+10*time.Millisecond {
 			t.Errorf("%d processes: waited %v, the kernel says %v", n, got.Sum, delay)
 		}
