@@ -111,6 +111,7 @@ func (n *Node) open(cfg Config) (err error) {
 	if n.sensor, err = sensor.Open(sensor.Config{
 		Sysfs: cfg.Path.Sysfs, Procfs: cfg.Path.Procfs, Cgroup: cfg.Path.Cgroup,
 		MaxCgroups: cfg.Sensor.MaxCgroups, Force: sensor.Source(cfg.Sensor.Source),
+		NoWaits: !cfg.Sensor.Waits,
 	}); err != nil {
 		return fmt.Errorf("cannot measure CPU time: %w", err)
 	}
