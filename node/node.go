@@ -226,7 +226,7 @@ func (n *Node) observation(snap *sensor.Snapshot, agents []observe.Agent, charge
 		o.Interval = max(snap.At-p.At, time.Nanosecond)
 	}
 	for _, a := range agents {
-		a.Memory, a.Lacking = f.Memory[a.Name], f.Lacking[a.Name]
+		a.Memory, a.Parts, a.Lacking = f.Memory[a.Name], f.Parts[a.Name], f.Lacking[a.Name]
 		o.Agents[a.Name] = a
 	}
 	o.Breakdown = n.breakdown(charges)

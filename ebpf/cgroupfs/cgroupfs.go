@@ -18,6 +18,19 @@ type Stat struct {
 	CPU, IO, Mem *Pressure
 }
 
+// Parts says which parts of a Stat are measured.
+type Parts struct{ Throttle, Memory, Pressure bool }
+
+// Parts of this look.
+func (s Stat) Parts() Parts {
+	return Parts{Throttle: s.Throttle != nil, Memory: s.Memory != nil, Pressure: s.CPU != nil || s.IO != nil || s.Mem != nil}
+}
+
+// And is what both have.
+func (p Parts) And(o Parts) Parts {
+	return Parts{p.Throttle && o.Throttle, p.Memory && o.Memory, p.Pressure && o.Pressure}
+}
+
 // Throttle is from cpu.stat: by the cgroup's own cpu.max, not by one above or
 // below it.
 type Throttle struct {

@@ -109,6 +109,9 @@ func account(a ledger.Account, agents map[string]observe.Agent) *camv1.Account {
 		out.Cgroup = agent.Cgroup
 		out.Cgroups, out.Missing = agent.Cgroups, agent.Lacking
 		out.Memory = memory(agent.Memory)
+		for _, u := range []*camv1.Usage{out.Total, out.Interval} {
+			whole(u, agent.Parts)
+		}
 		switch agent.State {
 		case observe.Running:
 			out.State = camv1.AgentState_AGENT_STATE_RUNNING

@@ -26,7 +26,8 @@ func usage(u ledger.Usage) *camv1.Usage {
 		Cycles:          c[ledger.Cycles],
 		Instructions:    c[ledger.Instructions],
 	}
-	// A part without any figure is left out: most accounts have few.
+	// A part without any figure is left out: most accounts have few. Whether
+	// that is because nobody counted, whole says.
 	if has(c, ledger.ThrottledTime, ledger.ThrottledPeriods) {
 		out.Throttle = &camv1.Throttle{Nanoseconds: c[ledger.ThrottledTime], Periods: c[ledger.ThrottledPeriods]}
 	}
@@ -63,6 +64,19 @@ func usage(u ledger.Usage) *camv1.Usage {
 		})
 	}
 	return out
+}
+
+// whole puts in the parts that are measured and 0.
+func whole(u *camv1.Usage, p cgroupfs.Parts) {
+	if p.Throttle && u.Throttle == nil {
+		u.Throttle = &camv1.Throttle{}
+	}
+	if p.Pressure && u.Pressure == nil {
+		u.Pressure = &camv1.Pressure{}
+	}
+	if p.Memory && u.Memory == nil {
+		u.Memory = &camv1.MemoryEvents{}
+	}
 }
 
 // has says whether any counter from first to last is not 0.

@@ -33,6 +33,9 @@ type Look struct {
 	// Memory is what agents hold, the sum over their cgroups; agents without the
 	// memory controller are absent.
 	Memory map[string]*cgroupfs.Memory
+	// Parts is what is measured of all cgroups of an agent; agents without one
+	// are absent.
+	Parts map[string]cgroupfs.Parts
 	// Lacking names what cannot be read of an agent, with the remedy.
 	Lacking map[string][]string
 	// Unowned are the cgroups whose block I/O may be an agent's: ancestors of
@@ -63,6 +66,7 @@ type followed struct {
 	connected bool // the network counter follows it too
 	counters  ledger.Counters
 	memory    *cgroupfs.Memory
+	parts     cgroupfs.Parts
 	lacking   []string
 	io        bool
 	seen      bool // in this look
@@ -124,7 +128,7 @@ func (g *Groups) Look(members []Member) (Look, error) {
 		f.Member, f.seen = m, true
 	}
 	errs = append(errs, g.read())
-	out := Look{Memory: make(map[string]*cgroupfs.Memory), Lacking: make(map[string][]string), Unowned: make(map[cgroup.ID]bool)}
+	out := Look{Memory: make(map[string]*cgroupfs.Memory), Parts: make(map[string]cgroupfs.Parts), Lacking: make(map[string][]string), Unowned: make(map[cgroup.ID]bool)}
 	for id, f := range g.followed {
 		if !f.seen {
 			errs = append(errs, g.unfollow(f))
@@ -260,7 +264,7 @@ func (f *followed) stat(s cgroupfs.Stat) {
 		c[ledger.Reclaimed], c[ledger.Refaults] = m.Reclaimed, m.Refaults
 		c[ledger.MemoryAtHigh], c[ledger.MemoryAtMax], c[ledger.OOMKills] = m.AtHigh, m.AtMax, m.OOMKills
 	}
-	f.memory = s.Memory
+	f.memory, f.parts = s.Memory, s.Parts()
 	enabled := f.reader.Enabled()
 	if io := slices.Contains(enabled, "io"); io != f.io || f.lacking == nil {
 		f.io = io
@@ -276,6 +280,13 @@ func (f *followed) add(out *Look) {
 	if f.reader != nil && !f.io {
 		for _, id := range f.ancestors {
 			out.Unowned[id] = true
+		}
+	}
+	if f.reader != nil {
+		if parts, others := out.Parts[f.Agent]; others {
+			out.Parts[f.Agent] = parts.And(f.parts)
+		} else {
+			out.Parts[f.Agent] = f.parts
 		}
 	}
 	if len(f.lacking) > 0 {

@@ -161,7 +161,7 @@ func TestLacking(t *testing.T) {
 
 // An agent of several cgroups holds what all of them hold.
 func TestSums(t *testing.T) {
-	out := Look{Memory: make(map[string]*cgroupfs.Memory), Lacking: make(map[string][]string), Unowned: make(map[cgroup.ID]bool)}
+	out := Look{Memory: make(map[string]*cgroupfs.Memory), Parts: make(map[string]cgroupfs.Parts), Lacking: make(map[string][]string), Unowned: make(map[cgroup.ID]bool)}
 	for i, m := range []cgroupfs.Memory{{Current: 10, Peak: 20, WorkingSet: 5, Max: 100, Swap: 1}, {Current: 1, Peak: 2, WorkingSet: 1, Max: 50}} {
 		f := &followed{Member: Member{Agent: "a", ID: cgroup.ID(i)}, memory: &m, io: true}
 		f.add(&out)
@@ -192,6 +192,9 @@ func TestStat(t *testing.T) {
 		ledger.ThrottledTime: uint64(time.Second), ledger.ThrottledPeriods: 3,
 		ledger.CPUStall: 1, ledger.CPUFullStall: 2, ledger.IOStall: 3, ledger.IOFullStall: 4, ledger.MemoryStall: 5, ledger.MemoryFullStall: 6,
 		ledger.Reclaimed: 4096, ledger.Refaults: 2, ledger.MemoryAtHigh: 5, ledger.MemoryAtMax: 6, ledger.OOMKills: 1,
+	}
+	if f.parts != (cgroupfs.Parts{Throttle: true, Memory: true, Pressure: true}) || f.parts.And(cgroupfs.Parts{Memory: true}) != (cgroupfs.Parts{Memory: true}) {
+		t.Errorf("parts %+v", f.parts)
 	}
 	if f.counters != want {
 		t.Errorf("got %v, want %v", f.counters, want)

@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -61,7 +60,7 @@ func (s sink) agent(a ledger.Account, o *observe.Observation) {
 		s.network(a.Name, u.Counters)
 	}
 	if o.Further.Controllers {
-		s.controllers(a.Name, u.Counters, agent, alive)
+		s.controllers(a.Name, u.Counters, agent)
 	}
 }
 
@@ -77,25 +76,18 @@ func (s sink) network(name string, c ledger.Counters) {
 	}
 }
 
-// What an agent lacks begins with these words (ebpf/cgroupfs, Reader.Missing).
-const (
-	lacksThrottle = "throttled time:"
-	lacksPressure = "stalls:"
-)
-
 // controllers shows what is counted for this agent now, and what was counted
 // when it was.
-func (s sink) controllers(name string, c ledger.Counters, agent observe.Agent, alive bool) {
-	counted := func(loss string, first, last ledger.Counter) bool {
-		return slices.ContainsFunc(c[first:last+1], func(v uint64) bool { return v != 0 }) ||
-			alive && !slices.ContainsFunc(agent.Lacking, func(l string) bool { return strings.HasPrefix(l, loss) })
+func (s sink) controllers(name string, c ledger.Counters, agent observe.Agent) {
+	counted := func(now bool, first, last ledger.Counter) bool {
+		return now || slices.ContainsFunc(c[first:last+1], func(v uint64) bool { return v != 0 })
 	}
 	time := func(i ledger.Counter) float64 { return seconds(time.Duration(min(c[i], 1<<63-1))) } // #nosec G115 -- capped
-	if counted(lacksThrottle, ledger.ThrottledTime, ledger.ThrottledPeriods) {
+	if counted(agent.Parts.Throttle, ledger.ThrottledTime, ledger.ThrottledPeriods) {
 		s.counter("cam_agent_cpu_cfs_throttled_seconds_total", time(ledger.ThrottledTime), name)
 		s.counter("cam_agent_cpu_cfs_throttled_periods_total", float64(c[ledger.ThrottledPeriods]), name)
 	}
-	if counted(lacksPressure, ledger.CPUStall, ledger.MemoryFullStall) {
+	if counted(agent.Parts.Pressure, ledger.CPUStall, ledger.MemoryFullStall) {
 		for i, resource := range []string{"cpu", "io", "memory"} {
 			some := ledger.CPUStall + ledger.Counter(2*i) // #nosec G115 -- below six
 			s.counter("cam_agent_pressure_seconds_total", time(some), name, resource, "some")
@@ -105,7 +97,7 @@ func (s sink) controllers(name string, c ledger.Counters, agent observe.Agent, a
 	if agent.Memory != nil {
 		s.memory(name, *agent.Memory)
 	}
-	if agent.Memory != nil || slices.ContainsFunc(c[ledger.Reclaimed:ledger.MemoryPressureEvents+1], func(v uint64) bool { return v != 0 }) {
+	if counted(agent.Memory != nil, ledger.Reclaimed, ledger.MemoryPressureEvents) {
 		s.counter("cam_agent_memory_reclaimed_bytes_total", float64(c[ledger.Reclaimed]), name)
 		s.counter("cam_agent_memory_events_total", float64(c[ledger.MemoryAtHigh]), name, "high")
 		s.counter("cam_agent_memory_events_total", float64(c[ledger.MemoryAtMax]), name, "max")

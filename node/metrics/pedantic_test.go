@@ -56,8 +56,7 @@ func TestEverySampleIsAsDescribed(t *testing.T) {
 				o.Accounts[i].Total.Counters = ledger.Counters{}
 			}
 			for name := range o.Agents {
-				o.Agents[name] = observe.Agent{Name: name, Lacking: []string{
-					"throttled time: the cpu controller is not enabled", "memory and OOM kills: likewise", "stalls: no pressure files"}}
+				o.Agents[name] = observe.Agent{Name: name}
 			}
 		}, controllers},
 		"one account": {func(o *observe.Observation) { o.Measures, o.Further = sensor.Measures{}, observe.Further{} }, slices.Concat(

@@ -37,6 +37,8 @@ type Agent struct {
 	Cgroups []string
 	// Memory is what it holds; nil where the memory controller is not enabled.
 	Memory *cgroupfs.Memory
+	// Parts is what else is measured of its cgroups now.
+	Parts cgroupfs.Parts
 	// Lacking names what is not measured of this agent, with the remedy: the
 	// controllers that its cgroup has not.
 	Lacking []string

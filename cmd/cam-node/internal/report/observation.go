@@ -129,6 +129,7 @@ func FromObservation(o *camv1.Observation) Observation {
 		account := Account{
 			Name: a.GetName(), Kind: kind(a.GetKind()), State: state(a), Cgroup: a.GetCgroup(),
 			Total: usage(a.GetTotal(), lacks), Interval: usage(a.GetInterval(), lacks), Memory: memory(a.GetMemory()),
+			Cgroups: a.GetCgroups(), NotMeasured: a.GetMissing(),
 		}
 		if account.Memory != nil && account.Total.Memory == nil {
 			account.Total.Memory = &MemoryEvents{}
@@ -205,6 +206,8 @@ func state(a *camv1.Account) string {
 		return "empty"
 	case camv1.AgentState_AGENT_STATE_ENDED:
 		return "ended"
+	case camv1.AgentState_AGENT_STATE_ABSENT:
+		return "absent"
 	}
 	return "unknown"
 }

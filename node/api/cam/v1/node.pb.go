@@ -1099,7 +1099,8 @@ type Usage struct {
 	// What reached the disks, by device and operation. io_read_bytes and
 	// io_written_bytes are the account's own rate; here writes come as
 	// writeback does them, in bursts.
-	Block    []*BlockUsage `protobuf:"bytes,7,rep,name=block,proto3" json:"block,omitempty"`
+	Block []*BlockUsage `protobuf:"bytes,7,rep,name=block,proto3" json:"block,omitempty"`
+	// The next three are absent where they are 0 and not measured.
 	Throttle *Throttle     `protobuf:"bytes,8,opt,name=throttle,proto3" json:"throttle,omitempty"`
 	Pressure *Pressure     `protobuf:"bytes,9,opt,name=pressure,proto3" json:"pressure,omitempty"`
 	Memory   *MemoryEvents `protobuf:"bytes,10,opt,name=memory,proto3" json:"memory,omitempty"`
