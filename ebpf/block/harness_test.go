@@ -117,15 +117,16 @@ func diskHere(t testing.TB) disk {
 }
 
 // stat reads the kernel's own counters of the disk
-// (Documentation/block/stat.rst): requests and bytes read and written, flushes.
-func (d disk) stat(t testing.TB) (s struct{ reads, readBytes, writes, written, flushes uint64 }) {
+// (Documentation/block/stat.rst): requests and bytes read and written, flushes, and
+// requests under way.
+func (d disk) stat(t testing.TB) (s struct{ reads, readBytes, writes, written, flight, flushes uint64 }) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("/sys/block", d.name, "stat"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := strings.Fields(string(b))
-	for i, into := range map[int]*uint64{0: &s.reads, 2: &s.readBytes, 4: &s.writes, 6: &s.written, 15: &s.flushes} {
+	for i, into := range map[int]*uint64{0: &s.reads, 2: &s.readBytes, 4: &s.writes, 6: &s.written, 8: &s.flight, 15: &s.flushes} {
 		if *into, err = strconv.ParseUint(f[i], 10, 64); err != nil {
 			t.Fatal(err)
 		}
@@ -143,4 +144,51 @@ func (s *Snapshot) of(d disk, op Operation) (u Usage) {
 		}
 	}
 	return u
+}
+
+// known is what was seen of any cgroup, and what was unseen.
+func (s *Snapshot) known(d disk, op Operation) amount {
+	u, not := s.of(d, op), s.Unseen[Key{0, d.dev, op}]
+	return amount{u.Bytes + not.Bytes, u.Operations + not.Operations}
+}
+
+// ahead is by how much the map of the last look was before diskstats: as much
+// may be lost without a word.
+func (s *Sensor) ahead(sn *Snapshot, d disk) (w work) {
+	left, c := s.unseen.of(d.dev), s.unseen.disks[d.dev]
+	for op := range w {
+		u := sn.of(d, Operation(op))
+		w[op] = amount{u.Bytes + left[op].bytes, u.Operations + left[op].operations}.minus(c.gained[op])
+	}
+	return w
+}
+
+// settle waits until what was on its way to diskstats is there; see unseen.
+func settle(t testing.TB) {
+	t.Helper()
+	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, 1, 0, 0); errno != 0 {
+		t.Log(errno)
+	}
+}
+
+// witness is another sensor that tells what none is shown.
+type witness struct {
+	s     *Sensor
+	d     disk
+	ahead work
+	had   *Snapshot
+}
+
+func watch(t testing.TB, d disk) witness {
+	t.Helper()
+	s := openHere(t, Config{}, oneOwner)
+	had := look(t, s)
+	return witness{s, d, s.ahead(had, d), had}
+}
+
+// unseen is the most that can have been lost since.
+func (w witness) unseen(t testing.TB, op Operation) uint64 {
+	t.Helper()
+	k := Key{0, w.d.dev, op}
+	return look(t, w.s).Unseen[k].Bytes - w.had.Unseen[k].Bytes + w.ahead[op].bytes
 }

@@ -20,8 +20,12 @@ type account struct {
 // Snapshot takes a look. It must not be called concurrently. An error means
 // that nothing was learned; the next call catches up.
 func (s *Sensor) Snapshot() (*Snapshot, error) {
-	entries := make(map[Key]Usage, len(s.seen))
-	err := s.usages.read(func(k blockIoKey, v []blockIoUsage) { entries[k.key()] = sum(v) })
+	// Before the map; see unseen. A file that cannot be read now is at the next
+	// look.
+	if all, err := readDiskstats(s.unseen.procfs); err == nil {
+		s.unseen.take(all)
+	}
+	entries, err := s.entries()
 	if err != nil {
 		return nil, err
 	}
@@ -44,17 +48,27 @@ func (s *Sensor) Snapshot() (*Snapshot, error) {
 		Disks:    make(map[Device]Disk),
 		Overflow: sum(lost),
 	}
+	out.Unseen = s.unseen.compare(s.disks.sysfs, entries, out.Overflow)
 	out.Probes, out.Missed = s.cost()
 	gone := make(map[Device]bool)
-	for k := range out.Usage {
-		if _, done := out.Disks[k.Device]; !done {
-			d, there := s.disks.look(k.Device, names[k.Device])
-			out.Disks[k.Device], gone[k.Device] = d, !there
+	for _, usage := range []map[Key]Usage{out.Usage, out.Unseen} {
+		for k := range usage {
+			if _, done := out.Disks[k.Device]; !done {
+				d, there := s.disks.look(k.Device, names[k.Device])
+				out.Disks[k.Device], gone[k.Device] = d, !there
+			}
 		}
 	}
 	s.reap(parents, removed, gone)
 	s.disks.keep(out.Disks)
 	return out, nil
+}
+
+// entries is what the kernel's map has.
+func (s *Sensor) entries() (map[Key]Usage, error) {
+	entries := make(map[Key]Usage, len(s.seen))
+	err := s.usages.read(func(k blockIoKey, v []blockIoUsage) { entries[k.key()] = sum(v) })
+	return entries, err
 }
 
 // charge brings the accounts up to date. A key whose entry was removed after

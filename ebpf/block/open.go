@@ -28,6 +28,7 @@ type Sensor struct {
 	names      reader[uint32, blockDiskName]
 	disks      disks
 	seen       map[Key]*account
+	unseen     unseen
 	buried     map[cgroup.ID]cgroup.ID // ancestries that the last look removed
 	missed     []string
 }
@@ -63,6 +64,9 @@ func open(c Config, o owners) (*Sensor, error) {
 	if err := s.attach(); err != nil {
 		return nil, fmt.Errorf("block: %w", errors.Join(sensor.Explain(err), s.Close()))
 	}
+	if err := s.unseen.begin(s.entries); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
 }
 
@@ -70,6 +74,9 @@ func open(c Config, o owners) (*Sensor, error) {
 func load(c Config, o owners) (*Sensor, error) {
 	if c.Sysfs == "" {
 		c.Sysfs = "/sys"
+	}
+	if c.Procfs == "" {
+		c.Procfs = "/proc"
 	}
 	if c.MaxKeys == 0 {
 		c.MaxKeys = 2048
@@ -96,12 +103,12 @@ func load(c Config, o owners) (*Sensor, error) {
 	}
 	// Parsing the kernel's BTF leaves several megabytes of garbage, once.
 	defer debug.FreeOSMemory()
-	s := &Sensor{disks: disks{sysfs: c.Sysfs}, seen: make(map[Key]*account)}
+	s := &Sensor{disks: disks{sysfs: c.Sysfs}, seen: make(map[Key]*account), unseen: unseen{procfs: c.Procfs}}
 	cache := btf.NewCache()
 	if err := spec.LoadAndAssign(&s.objs, &ebpf.CollectionOptions{Cache: cache}); err != nil {
 		return nil, sensor.Explain(err)
 	}
-	s.missed = nameless(cache, "/proc/cgroups")
+	s.missed = append(nameless(cache, "/proc/cgroups"), s.unseen.missing()...)
 	s.usages = reader[blockIoKey, blockIoUsage]{m: s.objs.Usages, cpus: cpus}
 	s.ancestries = reader[uint64, blockAncestry]{m: s.objs.Ancestries, cpus: 1}
 	s.names = reader[uint32, blockDiskName]{m: s.objs.Names, cpus: 1}

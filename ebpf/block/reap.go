@@ -22,6 +22,7 @@ func (s *Sensor) reap(parents map[cgroup.ID]cgroup.ID, removed map[cgroup.ID]boo
 	used := make(map[cgroup.ID]bool)
 	for k, a := range s.seen {
 		if (removed[k.Cgroup] || gone[k.Device]) && a.silent >= silentLooks && s.remove(k, a) {
+			s.unseen.of(k.Device).add(k.Op, a.entry)
 			a.base, a.entry, a.silent, a.reaped = a.total(), Usage{}, 0, true
 			continue
 		}
