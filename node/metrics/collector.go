@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"strconv"
 	"time"
 
@@ -180,6 +181,7 @@ func (s sink) zones(zones []ledger.ZoneAccount) {
 		t.idlePower += z.IdlePower
 		s.gauge("cam_energy_reading_age_seconds", z.Reading.Age.Round(time.Millisecond).Seconds(), zone, socket, source)
 		s.gauge("cam_energy_relative_error_ratio", z.Reading.Error, zone, socket, source)
+		s.gauge("cam_energy_zone_info", 1, zone, socket, source, string(cmp.Or(z.Reading.Weighing, energy.CPUTime)))
 		s.counter("cam_energy_wraps_total", float64(z.Reading.Wraps), zone, socket, source)
 		s.counter("cam_energy_resets_total", float64(z.Reading.Resets), zone, socket, source)
 		s.counter("cam_energy_reading_faults_total", float64(z.Reading.Faults), zone, socket, source)

@@ -61,6 +61,7 @@ var families = []family{
 	{"cam_node_power_watts", "Mean power over the latest interval.", []string{"zone", "source"}},
 	{"cam_energy_reading_age_seconds", "Time since the zone's counter last moved.", []string{"zone", "socket", "source"}},
 	{"cam_energy_relative_error_ratio", "Relative standard uncertainty of the zone's readings, 0 when not known.", []string{"zone", "socket", "source"}},
+	{"cam_energy_zone_info", "By what the zone's energy is divided: cpu_time, cycles, or none (it is unattributed).", []string{"zone", "socket", "source", "weighing"}},
 	{"cam_energy_wraps_total", "Counter wraps seen and corrected.", []string{"zone", "socket", "source"}},
 	{"cam_energy_resets_total", "Times that a counter went back and it was no wrap.", []string{"zone", "socket", "source"}},
 	{"cam_energy_reading_faults_total", "Readings that failed or were refused as implausible.", []string{"zone", "socket", "source"}},

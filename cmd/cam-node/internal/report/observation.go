@@ -36,6 +36,8 @@ type Provenance struct {
 	RelativeError  float64 `json:"relative_error"`
 	AgeNanoseconds uint64  `json:"age_nanoseconds"`
 	Note           string  `json:"note,omitempty"`
+	// Weighing is by what a zone's energy is divided; only zones have it.
+	Weighing string `json:"weighing,omitempty"`
 }
 
 // Account is one line of the ledger.
@@ -163,7 +165,7 @@ func FromZones(zones []*camv1.Zone) []Zone {
 }
 
 func provenance(p *camv1.Provenance) Provenance {
-	return Provenance{p.GetSource(), p.GetQuality(), p.GetRelativeError(), p.GetAgeNanoseconds(), p.GetNote()}
+	return Provenance{p.GetSource(), p.GetQuality(), p.GetRelativeError(), p.GetAgeNanoseconds(), p.GetNote(), p.GetWeighing()}
 }
 
 func usage(u *camv1.Usage, lacks Lacking) Usage {
