@@ -104,9 +104,9 @@ type Snapshot struct {
 	Unseen map[Key]Usage
 	// Missed is how many completions the kernel kept from the program because
 	// one had interrupted another on the same CPU (Linux 6.1 and later; earlier
-	// ones let both through), by its own count. Cumulative. Completions have been
-	// seen to stay away without it (a virtual machine with Linux 6.18, under
-	// load): what is lost is in Unseen.
+	// ones let both through), by its own count. Cumulative. In a virtual machine
+	// with Linux 6.18 under load, events of all tracepoints were seen to stay away
+	// for milliseconds without being in it. What is lost either way is in Unseen.
 	Missed uint64
 	// Probes is what measuring costs.
 	Probes []sensor.Probe
