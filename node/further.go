@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/cam-os/edge/ebpf/block"
 	"github.com/cam-os/edge/ebpf/cgroup"
 	"github.com/cam-os/edge/ebpf/sensor"
@@ -33,7 +35,7 @@ type furtherLook struct {
 }
 
 // open returns what cannot be measured, with the remedy.
-func (f *further) open(cfg Config, h *cgroup.Hierarchy) (missing []string) {
+func (f *further) open(cfg Config, h *cgroup.Hierarchy, kernel *btf.Cache) (missing []string) {
 	f.cfg, f.owners = cfg.Sensor, make(map[cgroup.ID]string)
 	if cfg.Sensor.Block {
 		b, err := block.Open(block.Config{Sysfs: cfg.Path.Sysfs})
@@ -45,7 +47,7 @@ func (f *further) open(cfg Config, h *cgroup.Hierarchy) (missing []string) {
 		}
 	}
 	if h != nil && (cfg.Sensor.Controllers || cfg.Sensor.Network) {
-		f.groups = groups.Open(h, groups.Config{Controllers: cfg.Sensor.Controllers, Network: cfg.Sensor.Network})
+		f.groups = groups.Open(h, groups.Config{Controllers: cfg.Sensor.Controllers, Network: cfg.Sensor.Network, BTF: kernel})
 		missing = append(missing, f.groups.Missing()...)
 	}
 	return missing

@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/cam-os/edge/ebpf/cgroup"
 	"github.com/cam-os/edge/ebpf/sensor"
 	"github.com/cam-os/edge/energy"
@@ -108,7 +110,9 @@ func (n *Node) open(cfg Config) (err error) {
 	if n.registry, err = agent.Open(cfg.Agents, n.cgroups, n.launcher, earlier); err != nil {
 		return err
 	}
+	kernel := btf.NewCache() // read once for all sensors
 	if n.sensor, err = sensor.Open(sensor.Config{
+		BTF:   kernel,
 		Sysfs: cfg.Path.Sysfs, Procfs: cfg.Path.Procfs, Cgroup: cfg.Path.Cgroup,
 		MaxCgroups: cfg.Sensor.MaxCgroups, Force: sensor.Source(cfg.Sensor.Source),
 		NoWaits: !cfg.Sensor.Waits,
@@ -116,7 +120,7 @@ func (n *Node) open(cfg Config) (err error) {
 		return fmt.Errorf("cannot measure CPU time: %w", err)
 	}
 	n.missing = append(n.missing, n.sensor.Missing()...)
-	n.missing = append(n.missing, n.further.open(cfg, n.cgroups)...)
+	n.missing = append(n.missing, n.further.open(cfg, n.cgroups, kernel)...)
 	meter, missing, err := energy.Open(energy.Config{
 		Sysfs: cfg.Path.Sysfs, Procfs: cfg.Path.Procfs,
 		IdleWatts: cfg.Energy.IdleWatts, MaxWatts: cfg.Energy.MaxWatts,

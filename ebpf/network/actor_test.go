@@ -295,7 +295,7 @@ func describe() error {
 	if err != nil {
 		return err
 	}
-	c, err := Open(h)
+	c, err := Open(h, nil)
 	if err != nil {
 		fmt.Println("error:", err)
 		return nil

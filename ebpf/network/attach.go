@@ -33,7 +33,7 @@ func (c *Counter) pair(level int) (*pair, error) {
 		return p, nil
 	}
 	p := &pair{}
-	if err := c.load(p, level); err != nil {
+	if err := c.load(p, nil, level); err != nil {
 		return nil, explain(err)
 	}
 	c.pairs[level] = p

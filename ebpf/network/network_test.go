@@ -33,7 +33,7 @@ func hierarchy(t testing.TB) *cgroup.Hierarchy {
 
 func counter(t testing.TB, h *cgroup.Hierarchy) *Counter {
 	t.Helper()
-	c, err := Open(h)
+	c, err := Open(h, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
@@ -18,11 +19,13 @@ import (
 // Open loads the programs. A *sensor.UnsupportedError says what the kernel or
 // this process lacks. Where only refused connections cannot be counted, Missing
 // says so.
-func Open(h *cgroup.Hierarchy) (*Counter, error) { return open(h, 4096) }
+//
+// cache is the kernel's type information, to share; see sensor.Config.
+func Open(h *cgroup.Hierarchy, cache *btf.Cache) (*Counter, error) { return open(h, cache, 4096) }
 
 // open has room for so many followed cgroups; the kernel takes memory only for
 // those that there are.
-func open(h *cgroup.Hierarchy, room uint32) (_ *Counter, err error) {
+func open(h *cgroup.Hierarchy, cache *btf.Cache, room uint32) (_ *Counter, err error) {
 	root, err := h.ID("/")
 	if err != nil {
 		return nil, fmt.Errorf("count network traffic: %w", err)
@@ -60,7 +63,7 @@ func open(h *cgroup.Hierarchy, room uint32) (_ *Counter, err error) {
 	if _, err := c.pair(1); err != nil {
 		return nil, err
 	}
-	if err := c.countRefusals(); err != nil {
+	if err := c.countRefusals(cache); err != nil {
 		c.missing = append(c.missing, "connections refused: "+err.Error())
 	}
 	return c, nil
@@ -68,13 +71,13 @@ func open(h *cgroup.Hierarchy, room uint32) (_ *Counter, err error) {
 
 // countRefusals needs more of the kernel than packets do: its BTF, and
 // CAP_PERFMON.
-func (c *Counter) countRefusals() error {
+func (c *Counter) countRefusals(cache *btf.Cache) error {
 	var p struct {
 		Program *ebpf.Program `ebpf:"inet_sock_set_state"`
 	}
 	// Parsing the kernel's BTF leaves several megabytes of garbage, once.
 	defer debug.FreeOSMemory()
-	if err := c.load(&p, 0); err != nil {
+	if err := c.load(&p, cache, 0); err != nil {
 		return explainTracing(err)
 	}
 	l, err := link.AttachTracing(link.TracingOptions{Program: p.Program})
@@ -86,12 +89,13 @@ func (c *Counter) countRefusals() error {
 }
 
 // load takes the programs that into names, for cgroups at this depth.
-func (c *Counter) load(into any, level int) error {
+func (c *Counter) load(into any, cache *btf.Cache, level int) error {
 	spec := c.spec.Copy()
 	if err := spec.Variables["level"].Set(uint32(level)); err != nil { // #nosec G115 -- a path's depth
 		return err
 	}
 	return spec.LoadAndAssign(into, &ebpf.CollectionOptions{
+		Cache:           cache,
 		MapReplacements: map[string]*ebpf.Map{programsMapTraffics: c.traffics},
 	})
 }

@@ -136,7 +136,7 @@ func TestOtherPrograms(t *testing.T) {
 
 func TestNoRoom(t *testing.T) {
 	h := hierarchy(t)
-	c, err := open(h, 1)
+	c, err := open(h, nil, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	var u *sensor.UnsupportedError
-	if _, err := Open(part); !errors.As(err, &u) || !strings.Contains(err.Error(), "--cgroupns=host") {
+	if _, err := Open(part, nil); !errors.As(err, &u) || !strings.Contains(err.Error(), "--cgroupns=host") {
 		t.Errorf("%v", err)
 	}
 }

@@ -53,7 +53,10 @@ func openKernel(c Config) (*kernel, error) {
 	if err := Ready(); err != nil {
 		return nil, err
 	}
-	cache := btf.NewCache()
+	cache := c.BTF
+	if cache == nil {
+		cache = btf.NewCache()
+	}
 	has, missed := find(c, cache)
 	return startKernel(c, cache, has, missed)
 }

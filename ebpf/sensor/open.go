@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/cilium/ebpf/btf"
 )
 
 // Config says where the kernel's files are and how much to keep.
@@ -20,6 +22,10 @@ type Config struct {
 	NoWaits bool
 	// Force takes this source or none. Empty: the best that there is.
 	Force Source
+	// BTF is the kernel's type information as far as it was read, to share with
+	// other sensors: reading it takes a tenth of a second and several megabytes
+	// that are garbage once all have opened. Nil: read anew.
+	BTF *btf.Cache
 
 	events *[2]counter // instead of the hardware's, in tests
 }

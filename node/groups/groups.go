@@ -11,6 +11,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/cam-os/edge/ebpf/cgroup"
 	"github.com/cam-os/edge/ebpf/cgroupfs"
 	"github.com/cam-os/edge/ebpf/network"
@@ -47,6 +49,8 @@ type Look struct {
 type Config struct {
 	// Controllers: throttling, memory and pressure. Network: traffic.
 	Controllers, Network bool
+	// BTF is shared; see sensor.Config.
+	BTF *btf.Cache
 }
 
 // Groups follows members. It must not be used concurrently.
@@ -81,10 +85,12 @@ const (
 
 // Open never fails: what this machine does not allow is in Missing.
 func Open(h *cgroup.Hierarchy, cfg Config) *Groups {
+	cache := cfg.BTF
+	cfg.BTF = nil // not kept: it is large
 	g := &Groups{cgroups: h, cfg: cfg, followed: make(map[cgroup.ID]*followed)}
 	var err error
 	if cfg.Network {
-		if g.network, err = network.Open(h); err != nil {
+		if g.network, err = network.Open(h, cache); err != nil {
 			g.network = nil
 			g.missing = append(g.missing, fmt.Sprintf("network: %v", err))
 		} else {
