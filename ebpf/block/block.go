@@ -99,7 +99,8 @@ type Snapshot struct {
 	//
 	// It is a lower bound, so that no busy system makes it up: it may come a look
 	// late, and leaves out as much of each key as is in Overflow, and what was
-	// done to a disk before the first look at it. Disks that are stacked, have no requests of their own
+	// done to a disk before the first look at it; writes may be hidden by what
+	// zeroes were written, or discarded while the sensor opened. Disks that are stacked, have no requests of their own
 	// (zram, pmem), are hidden, or have queue/iostats off are not in it.
 	Unseen map[Key]Usage
 	// Missed is how many completions the kernel kept from the program because

@@ -160,6 +160,7 @@ func (s *Sensor) ahead(sn *Snapshot, d disk) (w work) {
 		u := sn.of(d, Operation(op))
 		w[op] = amount{u.Bytes + left[op].bytes, u.Operations + left[op].operations}.minus(c.gained[op])
 	}
+	w[Write] = w[Write].plus(w[Discard]) // they might be zeroes; see lacks
 	return w
 }
 
@@ -190,5 +191,6 @@ func watch(t testing.TB, d disk) witness {
 func (w witness) unseen(t testing.TB, op Operation) uint64 {
 	t.Helper()
 	k := Key{0, w.d.dev, op}
-	return look(t, w.s).Unseen[k].Bytes - w.had.Unseen[k].Bytes + w.ahead[op].bytes
+	now := look(t, w.s)
+	return now.Unseen[k].Bytes - w.had.Unseen[k].Bytes + w.ahead[op].bytes + w.s.ahead(now, w.d)[op].bytes
 }
