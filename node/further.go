@@ -38,7 +38,7 @@ type furtherLook struct {
 func (f *further) open(cfg Config, h *cgroup.Hierarchy, kernel *btf.Cache) (missing []string) {
 	f.cfg, f.owners = cfg.Sensor, make(map[cgroup.ID]string)
 	if cfg.Sensor.Block {
-		b, err := block.Open(block.Config{Sysfs: cfg.Path.Sysfs})
+		b, err := block.Open(block.Config{Sysfs: cfg.Path.Sysfs, Procfs: cfg.Path.Procfs, BTF: kernel})
 		if err != nil {
 			missing = append(missing, fmt.Sprintf("I/O on disks: %v", err))
 		} else {

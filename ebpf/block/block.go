@@ -5,6 +5,8 @@ package block
 import (
 	"slices"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/cam-os/edge/ebpf/cgroup"
 	"github.com/cam-os/edge/ebpf/histogram"
 	"github.com/cam-os/edge/ebpf/sensor"
@@ -123,4 +125,6 @@ type Config struct {
 	// not fit goes to Snapshot.Overflow. Each takes some 250 bytes of kernel
 	// memory on every CPU. 0: 2048.
 	MaxKeys int
+	// BTF is shared; see sensor.Config.
+	BTF *btf.Cache
 }

@@ -104,7 +104,10 @@ func load(c Config, o owners) (*Sensor, error) {
 	// Parsing the kernel's BTF leaves several megabytes of garbage, once.
 	defer debug.FreeOSMemory()
 	s := &Sensor{disks: disks{sysfs: c.Sysfs}, seen: make(map[Key]*account), unseen: unseen{procfs: c.Procfs}}
-	cache := btf.NewCache()
+	cache := c.BTF
+	if cache == nil {
+		cache = btf.NewCache()
+	}
 	if err := spec.LoadAndAssign(&s.objs, &ebpf.CollectionOptions{Cache: cache}); err != nil {
 		return nil, sensor.Explain(err)
 	}

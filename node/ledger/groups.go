@@ -58,6 +58,14 @@ func (l *Ledger) chargeBlocks(b Blocks) {
 			a.interval.Block = addBlock(a.interval.Block, BlockKey{disk.Name, k.Op}, d)
 		}
 	}
+	unseen := make(map[block.Key]block.Usage, len(b.Snapshot.Unseen))
+	for k, u := range b.Snapshot.Unseen {
+		unseen[k] = highestBlock(u, l.unseen[k])
+		if d := sinceBlock(u, l.unseen[k]); !l.firstBlocks() {
+			l.nobody.interval.Block = addBlock(l.nobody.interval.Block, BlockKey{b.Snapshot.Disks[k.Device].Name, k.Op}, d)
+		}
+	}
+	l.unseen = unseen
 	if d := sinceBlock(b.Snapshot.Overflow, l.blockOverflow); !l.firstBlocks() {
 		l.nobody.interval.Block = addBlock(l.nobody.interval.Block, BlockKey{Op: block.Other}, d)
 	}

@@ -56,6 +56,7 @@ func TestBlocksAreCountedOnce(t *testing.T) {
 				{Cgroup: 1, Device: disk, Op: block.Flush}:     {Operations: bytes},
 			},
 			Overflow: block.Usage{Bytes: bytes},
+			Unseen:   map[block.Key]block.Usage{{Device: disk, Op: block.Discard}: {Bytes: bytes}},
 		}
 		l.Charge(look(at, Interval{Blocks: Blocks{Snapshot: snap, Owner: func(id cgroup.ID) string {
 			return map[cgroup.ID]string{1: Unattributed, 7: "a"}[id]
@@ -74,6 +75,9 @@ func TestBlocksAreCountedOnce(t *testing.T) {
 	nobody := total(l, Unattributed)
 	if got := nobody.BlockSum(block.Flush); got.Operations != 500 {
 		t.Errorf("%d flushes, want 500", got.Operations)
+	}
+	if got := nobody.BlockSum(block.Discard); got.Bytes != 500 {
+		t.Errorf("unseen %d, want 500", got.Bytes)
 	}
 	if got := nobody.BlockSum(block.Other); got.Bytes != 500 {
 		t.Errorf("overflow %d, want 500", got.Bytes)

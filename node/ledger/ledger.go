@@ -24,6 +24,7 @@ type Ledger struct {
 	// Of the groups and the disks, as they were last seen.
 	groups        map[cgroup.ID]Counters
 	blocks        map[block.Key]block.Usage // nil: never
+	unseen        map[block.Key]block.Usage // what the disks did and no program saw
 	blockOverflow block.Usage
 
 	at      time.Duration
