@@ -39,6 +39,9 @@ func run() error {
 			return fmt.Errorf("mount %s: %w", m.dir, err)
 		}
 	}
+	if err := loadModules(); err != nil {
+		return err
+	}
 	if err := mountDisk(); err != nil {
 		return fmt.Errorf("mount /disk: %w", err)
 	}
@@ -58,7 +61,7 @@ func run() error {
 	}
 	var errs []error
 	for _, t := range tests {
-		c := exec.Command(t, "-test.v", "-test.timeout=170s") // #nosec G204 -- what was packed
+		c := exec.Command(t, "-test.v", "-test.timeout=900s") // #nosec G204 -- what was packed
 		c.Stdout, c.Stderr = os.Stdout, os.Stdout
 		c.Env = []string{"TMPDIR=/disk", "HOME=/tmp", "PATH=/", "CAM_LAB_GUEST=1", "CAM_LAB_SCRATCH=/scratch"}
 		c.Dir = "/tmp"
@@ -69,19 +72,39 @@ func run() error {
 	return errors.Join(errs...)
 }
 
-// mountDisk puts an ext4 on a block device under /disk, so that I/O is real to
+// loadModules loads what was packed, in the order of the names.
+func loadModules() error {
+	modules, err := filepath.Glob("/modules/*.ko")
+	if err != nil {
+		return err
+	}
+	for _, m := range modules {
+		if err := load(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func load(module string) error {
+	ko, err := os.Open(module) // #nosec G304 -- what was packed
+	if err != nil {
+		return err
+	}
+	defer ko.Close()
+	if err := unix.FinitModule(int(ko.Fd()), "", 0); err != nil { // #nosec G115 -- a descriptor
+		return fmt.Errorf("load %s: %w", module, err)
+	}
+	return nil
+}
+
+// mountDisk puts an ext4 on a loop device under /disk, so that I/O is real to
 // the kernel's accounting.
 func mountDisk() error {
-	if err := os.MkdirAll("/disk", 0o755); err != nil { // #nosec G301 -- a mount point
-		return err
-	}
-	if err := load("/loop.ko", "max_loop=1"); errors.Is(err, os.ErrNotExist) {
+	img, err := os.OpenFile("/disk.img", os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	} else if err != nil {
-		return err
-	}
-	img, err := os.OpenFile("/disk.img", os.O_RDWR, 0)
-	if err != nil {
 		return err
 	}
 	defer img.Close()
@@ -93,30 +116,16 @@ func mountDisk() error {
 	if err := unix.IoctlSetInt(int(loop.Fd()), unix.LOOP_SET_FD, int(img.Fd())); err != nil { // #nosec G115
 		return fmt.Errorf("attach the image: %w", err)
 	}
-	return unix.Mount("/dev/loop0", "/disk", "ext4", 0, "")
+	return mount("/dev/loop0", "/disk")
 }
 
 // mountScratch puts the virtio disk's ext4 under /scratch: a whole disk below
-// the block layer's accounting. Modules are packed in the order of their names.
+// the block layer's accounting.
 func mountScratch() error {
-	modules, err := filepath.Glob("/modules/*.ko")
-	if err != nil {
-		return err
-	}
-	for _, m := range modules {
-		if err := load(m, ""); err != nil {
-			return err
-		}
-	}
-	if len(modules) == 0 {
-		return nil
-	}
-	if err := os.MkdirAll("/scratch", 0o755); err != nil { // #nosec G301 -- a mount point
-		return err
-	}
+	var err error
 	// The disk may be found a moment after its driver is there.
 	for range 100 {
-		if err = unix.Mount("/dev/vda", "/scratch", "ext4", 0, ""); !errors.Is(err, unix.ENOENT) {
+		if err = mount("/dev/vda", "/scratch"); !errors.Is(err, unix.ENOENT) {
 			return err
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -124,14 +133,9 @@ func mountScratch() error {
 	return err
 }
 
-func load(module, parameters string) error {
-	ko, err := os.Open(module) // #nosec G304 -- what was packed
-	if err != nil {
+func mount(device, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil { // #nosec G301 -- a mount point
 		return err
 	}
-	defer ko.Close()
-	if err := unix.FinitModule(int(ko.Fd()), parameters, 0); err != nil { // #nosec G115 -- a descriptor
-		return fmt.Errorf("load %s: %w", module, err)
-	}
-	return nil
+	return unix.Mount(device, dir, "ext4", 0, "")
 }

@@ -1,14 +1,15 @@
 // Command guest is both ends of a minimal virtual machine: started by hand it
-// packs an initramfs around itself, started as process 1 it runs what was
-// packed and powers off.
+// packs an initramfs, started as process 1 it runs what was packed and powers
+// off.
 //
-//	guest -o initrd.gz NAME=FILE...
+//	guest -o initrd.gz [-modules DIR] NAME=FILE...
 //
-// NAME is a path inside the guest. The guest mounts what a kernel test needs
-// (proc, sysfs, devtmpfs, cgroup2, an ext4 at /disk when there are a /loop.ko
-// and a /disk.img, the virtio disk's ext4 at /scratch when there are
-// /modules/*.ko), then runs every /tests/* with -test.v, each in its own
-// session, and says "guest: ok" or "guest: FAILED" last.
+// NAME is a path inside the guest; init is this program, built for the guest.
+// DIR is /lib/modules/RELEASE of the guest's kernel, after depmod(8). The guest
+// mounts what a kernel test needs (proc, sysfs, devtmpfs, cgroup2, an ext4 at
+// /disk when there is a /disk.img, the virtio disk's ext4 at /scratch), then
+// runs every /tests/* with -test.v, each in its own session, and says
+// "guest: ok" or "guest: FAILED" last.
 package main
 
 import (
@@ -20,33 +21,35 @@ import (
 	"github.com/cam-os/edge/packaging/lab/initramfs"
 )
 
+// modules are those of the guest's two disks. A kernel has some of them built in.
+var modules = []string{"ext4", "loop", "virtio_pci", "virtio_blk"}
+
 func main() {
 	if os.Getpid() == 1 {
 		boot()
 		return
 	}
 	out := flag.String("o", "", "the initramfs to write")
+	dir := flag.String("modules", "", "the kernel's /lib/modules/RELEASE")
 	flag.Parse()
-	if err := pack(*out, flag.Args()); err != nil {
+	if err := pack(*out, *dir, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 		os.Exit(1)
 	}
 }
 
-// pack writes a gzipped initramfs with this program as /init.
-func pack(out string, pairs []string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
+// pack writes a gzipped initramfs.
+func pack(out, dir string, pairs []string) error {
 	if out == "" {
 		return fmt.Errorf("say where to write the initramfs: guest -o FILE NAME=FILE")
 	}
-	init, err := os.ReadFile(self) // #nosec G304 -- this program
-	if err != nil {
-		return err
+	var files []initramfs.File
+	if dir != "" {
+		var err error
+		if files, err = initramfs.Modules(dir, modules...); err != nil {
+			return err
+		}
 	}
-	files := []initramfs.File{{Name: "init", Data: init}}
 	for _, p := range pairs {
 		name, file, ok := strings.Cut(p, "=")
 		if !ok {
