@@ -67,7 +67,11 @@ func play(role string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		b[0]++
 	case "write":
-		return os.WriteFile(f[1], make([]byte, n<<20), 0o600)
+		out, err := os.Create(f[1])
+		for b := make([]byte, 1<<20); err == nil && n > 0; n-- {
+			_, err = out.Write(b)
+		}
+		return errors.Join(err, out.Close())
 	}
 	return nil
 }
