@@ -34,7 +34,7 @@ FNR == 1 { column[++columns] = FILENAME; name = FILENAME; sub(/.*\//, "", name);
 	if (!(key in seen)) { seen[key] = 1; row[++rows] = key }
 	cell[key, FILENAME] = charged " (" part[3] ")"
 }
-function line(what, values, missing,    i) {
+function cells(what, values, missing,    i) {
 	printf "| %s |", what
 	for (i = 1; i <= columns; i++) printf " %s |", (column[i] in values) ? values[column[i]] : missing
 	print ""
@@ -47,10 +47,10 @@ END {
 	print "To repeat it:\n"
 	print "    packaging/lab/kernels/run.sh bullseye bookworm trixie sid bookworm/arm64"
 	print "    packaging/lab/kernels/results.sh\n"
-	line("", title); rule(columns + 1)
-	line("kernel", kernel, "?"); line("commit", commit, "?"); line("the guest said", ended, "**nothing**")
-	line("tests passed", passed, 0); line("tests failed", failed, 0); line("tests skipped", skipped, 0)
-	line("boot and tests took", took, "?")
+	cells("", title); rule(columns + 1)
+	cells("kernel", kernel, "?"); cells("commit", commit, "?"); cells("the guest said", ended, "**nothing**")
+	cells("tests passed", passed, 0); cells("tests failed", failed, 0); cells("tests skipped", skipped, 0)
+	cells("boot and tests took", took, "?")
 	print "\n## Bytes charged against bytes written\n"
 	print "MiB that `ebpf/block` charged to the writer after the writeback, and how far that is from what it"
 	print "wrote to the ext4 of a virtio disk. Wanted: within 1%."

@@ -137,7 +137,7 @@ try() {
 	} >"$log"
 	began=$(date +%s)
 	qemu "$arch" -drive file="$work/scratch.img",if=virtio,format=raw -kernel "$vmlinuz" -initrd "$work/initrd" \
-		-append "console=$console quiet panic=-1 rdinit=/init" | tr -d '\r' | tee -a "$log"
+		-append "console=$console quiet panic=-1 rdinit=/init" | sed -u "s/\r//g" | tee -a "$log"
 	echo "took $(($(date +%s) - began)) seconds" >>"$log"
 	passed=$(grep -c '^--- PASS' "$log" || true) skipped=$(grep -c '^--- SKIP' "$log" || true)
 	if ! tail -n 6 "$log" | grep -q '^guest: ok$' || [ "$passed" = 0 ]; then
