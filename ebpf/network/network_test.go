@@ -136,10 +136,10 @@ func TestEqualsTheDevice(t *testing.T) {
 // not show them; see Traffic.
 func withSynAcks(t *testing.T, got, device Traffic, role []string) Traffic {
 	t.Helper()
-	missed := device.SentPackets - got.SentPackets
-	if missed == 0 {
-		return got
+	if got.SentPackets >= device.SentPackets {
+		return got // more of them where the loopback left some whole
 	}
+	missed := device.SentPackets - got.SentPackets
 	t.Logf("%d packets are not shown by kernel %s", missed, kernelRelease(t))
 	var major, minor int
 	if _, err := fmt.Sscanf(kernelRelease(t), "%d.%d", &major, &minor); err != nil {
