@@ -20,7 +20,8 @@ import (
 // what they are on the wire (loopback leaves them whole). A socket belongs to the
 // cgroup that made it, wherever its process moves. What the kernel answers by
 // itself, without a socket (resets, pings, the last of a closed connection in
-// TIME_WAIT), is nobody's.
+// TIME_WAIT), is nobody's. Before Linux 6.6 the same goes for the first answer to
+// an IPv6 connection (its SYN-ACK, one packet of some 80 bytes).
 type Traffic struct {
 	ReceivedBytes, ReceivedPackets uint64
 	SentBytes, SentPackets         uint64
