@@ -26,9 +26,9 @@ since its account was opened (CPU-TIME, READ, WRITTEN, JOULES). Below the agents
 system is everything that is no agent, idle is what a quiet machine draws anyway,
 unattributed is what was metered but cannot be charged to anybody.
 
-STATE is running (its cgroup holds processes), empty (it holds none) or ended (it
-is gone, or was never made: so is an agent of the configuration before its first
-start). Accounts of ended agents stay. A dash is what this node does not measure.
+STATE is running (its cgroup holds processes), empty (it holds none), ended (it is
+gone) or absent (an agent of the configuration before its first start). Accounts
+of ended agents stay. A dash is what this node does not measure.
 
 MEMORY is the working set: what the kernel cannot drop at once. --wide adds what
 reached the disks (DISK), how long tasks were ready to run before they ran (WAIT),
