@@ -246,7 +246,7 @@ func losses(committed, started figures) []string {
 		if !wire.Lasting(name) {
 			continue
 		}
-		if got, ok := started[name]; !ok || got < v {
+		if got := started[name]; got < v {
 			out = append(out, fmt.Sprintf("%s was %v, is %v", name, v, got))
 		}
 	}

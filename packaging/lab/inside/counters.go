@@ -44,6 +44,8 @@ func counters(endpoint, what, file string) error {
 			continue
 		}
 		switch is, ok := now[name]; {
+		case !ok && v == 0:
+			// An agent that has ended shows what it used, and nothing else.
 		case !ok:
 			wrong = append(wrong, fmt.Sprintf("%s is gone, was %v", name, v))
 		case is < v:
