@@ -37,6 +37,8 @@ func (n *Node) Gauges() []metrics.Gauge {
 			})},
 		{Name: "cam_node_written_bytes_total", Help: "Bytes of pages that the node made dirty for storage: an upper bound of flash wear, since the kernel counts whole folios.", Counter: true,
 			Value: func() float64 { return writtenBytes(n.cfg.Load().Path.Procfs) }},
+		{Name: "cam_moves_lost_total", Help: "Moves of tasks between cgroups that came faster than they could be recorded.", Counter: true,
+			Value: func() float64 { return float64(n.moves.lost.Load()) }},
 		{Name: "cam_node_sample_failures_total", Help: "Intervals without a sample; the next one catches up.", Counter: true,
 			Value: func() float64 { return float64(n.failures.Load()) }},
 	}

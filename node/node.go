@@ -187,7 +187,7 @@ func (n *Node) sample() (taken bool) {
 		Snapshot: snap, Topology: topology, CPUs: cpus, Owner: owner,
 		Cycles: n.sensor.Measures().Cycles, Groups: further.Groups, Blocks: further.blocks,
 	})
-	n.moves.record(snap.Moves, owner, n.log)
+	n.moves.record(snap, owner, n.log)
 	n.ledger.Divide(n.meter.Read(energy.Activity{
 		At: snap.At, Suspended: suspended(), Busy: n.ledger.Busy(), CPUs: cpus, Packages: topology.Packages,
 	}))

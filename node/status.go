@@ -28,6 +28,10 @@ func (n *Node) Status() api.Status {
 	for _, a := range n.registry.Unseen() {
 		add(api.Finding{Name: "agent", Level: api.OK, Detail: a})
 	}
+	if lost := n.moves.lost.Load(); lost > 0 {
+		add(api.Finding{Name: "moves", Level: api.Degraded, Detail: fmt.Sprintf("%d moves of tasks between cgroups came faster than they could be recorded", lost),
+			Remedy: "find who moves them: camctl observe lists the latest"})
+	}
 	add(n.storing())
 	for _, m := range n.missing {
 		what, remedy, _ := strings.Cut(m, "; ")

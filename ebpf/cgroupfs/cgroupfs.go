@@ -18,17 +18,18 @@ type Stat struct {
 	CPU, IO, Mem *Pressure
 }
 
-// Parts says which parts of a Stat are measured.
-type Parts struct{ Throttle, Memory, Pressure bool }
+// Parts says what is measured of a cgroup: the parts of a Stat, and its I/O on
+// disks, which the kernel can tell where the io controller is enabled.
+type Parts struct{ Throttle, Memory, Pressure, Block bool }
 
-// Parts of this look.
+// Parts of this look; the caller knows of Block.
 func (s Stat) Parts() Parts {
 	return Parts{Throttle: s.Throttle != nil, Memory: s.Memory != nil, Pressure: s.CPU != nil || s.IO != nil || s.Mem != nil}
 }
 
 // And is what both have.
 func (p Parts) And(o Parts) Parts {
-	return Parts{p.Throttle && o.Throttle, p.Memory && o.Memory, p.Pressure && o.Pressure}
+	return Parts{p.Throttle && o.Throttle, p.Memory && o.Memory, p.Pressure && o.Pressure, p.Block && o.Block}
 }
 
 // Throttle is from cpu.stat: by the cgroup's own cpu.max, not by one above or

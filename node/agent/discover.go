@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cam-os/edge/node/container"
 	"github.com/cam-os/edge/node/ledger"
 )
@@ -20,8 +22,11 @@ const (
 	settle = 3
 	// cgroupsASecond is what walks may look at, in the mean.
 	cgroupsASecond = 4096
-	// mostMembers bounds the cgroups of all patterns: each costs a descriptor.
-	mostMembers = 4096
+	// mostMembers bounds the cgroups of all patterns; each costs so many
+	// descriptors, and some are for everything else.
+	mostMembers          = 4096
+	descriptorsPerMember = 16
+	descriptorsElsewhere = 256
 )
 
 // discovery is what the walks found for the agents with a pattern.
@@ -102,6 +107,7 @@ func (r *Registry) claim() error {
 	var errs []error
 	r.resolveUsers(&errs)
 	names := r.resolve(&errs)
+	most := room()
 	taken, changed, full := make(map[string]*entry), make(map[*entry]bool), false
 	for _, e := range r.patterns {
 		found := r.globbed[e]
@@ -114,7 +120,7 @@ func (r *Registry) claim() error {
 			if r.reserved(p) || taken[p] != nil {
 				continue
 			}
-			if len(taken) == mostMembers {
+			if len(taken) >= most {
 				full = true
 				break
 			}
@@ -136,7 +142,7 @@ func (r *Registry) claim() error {
 		}
 	}
 	if full {
-		errs = append(errs, fmt.Errorf("the patterns of agents.known match more than %d cgroups: the rest stays in %s", mostMembers, ledger.System))
+		errs = append(errs, fmt.Errorf("the patterns of agents.known match more than %d cgroups: the rest stays in %s; match fewer, or allow more open files (LimitNOFILE= in the unit)", most, ledger.System))
 	}
 	for e := range changed {
 		r.look(e)
@@ -220,4 +226,13 @@ func (r *Registry) means(t target, ref container.Ref, name container.Name) bool 
 	}
 	ok, _ := path.Match(pattern, name.String())
 	return ok
+}
+
+// room is how many cgroups the limit of open files has room for.
+func room() int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur > mostMembers*descriptorsPerMember+descriptorsElsewhere {
+		return mostMembers
+	}
+	return max(int(limit.Cur)-descriptorsElsewhere, 0) / descriptorsPerMember // #nosec G115 -- bounded above
 }

@@ -139,6 +139,10 @@ func (m *member) look(h *cgroup.Hierarchy, p string) (err error) {
 		if m.follower == nil {
 			if m.follower, err = h.Follow(p); err != nil {
 				m.follower = nil
+				// Without a descriptor its use can be charged all the same.
+				if id, err := h.ID(p); err == nil {
+					m.id = id
+				}
 				return err
 			}
 			m.id = m.follower.ID()

@@ -109,6 +109,7 @@ func account(a ledger.Account, agents map[string]observe.Agent) *camv1.Account {
 		out.Cgroup = agent.Cgroup
 		out.Cgroups, out.Missing = agent.Cgroups, agent.Lacking
 		out.Memory = memory(agent.Memory)
+		out.BlockUnattributed = !agent.Parts.Block && (agent.State == observe.Running || agent.State == observe.Empty)
 		for _, u := range []*camv1.Usage{out.Total, out.Interval} {
 			whole(u, agent.Parts)
 		}

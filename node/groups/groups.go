@@ -74,7 +74,13 @@ type followed struct {
 	lacking   []string
 	io        bool
 	seen      bool // in this look
+	// complete: all that can be followed is. Where something failed, a
+	// descriptor perhaps, it is tried again after so many looks.
+	complete bool
+	wait     int
 }
+
+const retryAfter = 10
 
 // A memory stall of this share of a window is worth an event: the kernel tells
 // at once, between two samples.
@@ -129,7 +135,13 @@ func (g *Groups) Look(members []Member) (Look, error) {
 		if f == nil {
 			f = &followed{Member: m}
 			g.followed[m.ID] = f
-			errs = append(errs, g.follow(f))
+		}
+		if f.wait > 0 {
+			f.wait--
+		} else if !f.complete {
+			err := g.follow(f)
+			f.complete, f.wait = err == nil, retryAfter
+			errs = append(errs, err)
 		}
 		f.Member, f.seen = m, true
 	}
@@ -150,6 +162,7 @@ func (g *Groups) Look(members []Member) (Look, error) {
 // follow begins with a member. What is gone already has no figures.
 func (g *Groups) follow(f *followed) error {
 	var errs []error
+	f.ancestors = nil
 	for p := path.Dir(f.Path); ; p = path.Dir(p) {
 		if id, err := g.cgroups.ID(p); err == nil {
 			f.ancestors = append(f.ancestors, id)
@@ -158,7 +171,7 @@ func (g *Groups) follow(f *followed) error {
 			break
 		}
 	}
-	if g.cfg.Controllers {
+	if g.cfg.Controllers && f.reader == nil {
 		r, err := cgroupfs.Open(g.cgroups, f.ID, f.Path)
 		if err == nil {
 			f.reader = r
@@ -171,7 +184,7 @@ func (g *Groups) follow(f *followed) error {
 			_, _ = g.triggers.Add(g.cgroups, f.ID, f.Path, cgroupfs.MemoryPressure, stall, window)
 		}
 	}
-	if g.network != nil {
+	if g.network != nil && !f.connected {
 		err := g.network.Follow(f.ID, f.Path)
 		f.connected = err == nil
 		errs = append(errs, unlessGone(err))
@@ -272,7 +285,8 @@ func (f *followed) stat(s cgroupfs.Stat) {
 	}
 	f.memory, f.parts = s.Memory, s.Parts()
 	enabled := f.reader.Enabled()
-	if io := slices.Contains(enabled, "io"); io != f.io || f.lacking == nil {
+	f.parts.Block = slices.Contains(enabled, "io")
+	if io := f.parts.Block; io != f.io || f.lacking == nil {
 		f.io = io
 		f.lacking = append([]string{}, f.reader.Missing()...)
 	}

@@ -128,6 +128,7 @@ func FromObservation(o *camv1.Observation) Observation {
 	}
 	for _, a := range o.GetAccounts() {
 		lacks := out.Measured.lacks(kind(a.GetKind()))
+		lacks.Block = lacks.Block || a.GetBlockUnattributed()
 		account := Account{
 			Name: a.GetName(), Kind: kind(a.GetKind()), State: state(a), Cgroup: a.GetCgroup(),
 			Total: usage(a.GetTotal(), lacks), Interval: usage(a.GetInterval(), lacks), Memory: memory(a.GetMemory()),

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ func WritePage(w io.Writer, p Page, zone string, s Style) error {
 	o := Observation{IntervalNanoseconds: p.IntervalNanoseconds, Accounts: []Account{p.Agent}, Zones: p.Zones, Measured: p.Measured}
 	r := Rows(o, zone)[0]
 	b.WriteString(strings.TrimRight(text.Clean(p.Agent.Name)+"  "+p.Agent.State, " ") + "  " + p.Time.Local().Format(time.DateTime) + "\n")
-	for i, c := range p.Agent.cgroups() {
+	for i, c := range few(p.Agent.cgroups()) {
 		subject := "cgroup"
 		if i > 0 {
 			subject = ""
@@ -46,7 +47,7 @@ func WritePage(w io.Writer, p Page, zone string, s Style) error {
 	if p.Coarse {
 		remark(&b, s, "coarse", "these figures are no finer than 1 s and 0.1 J for this caller")
 	}
-	for i, what := range p.NotMeasured {
+	for i, what := range few(p.NotMeasured) {
 		subject := "missing"
 		if i > 0 {
 			subject = ""
@@ -90,6 +91,16 @@ func (p Page) writeFigures(b *strings.Builder, r Row, s Style) error {
 		}
 	}
 	return nil
+}
+
+// few is the first of a list, and how many more there are: an agent may be
+// thousands of cgroups.
+func few(list []string) []string {
+	const most = 8
+	if len(list) <= most+1 {
+		return list
+	}
+	return append(slices.Clone(list[:most]), fmt.Sprintf("and %d more (--json has all)", len(list)-most))
 }
 
 // cgroups are all that it has.

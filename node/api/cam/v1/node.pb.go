@@ -909,9 +909,12 @@ type Account struct {
 	// All that an agent has now, the newest first.
 	Cgroups []string `protobuf:"bytes,8,rep,name=cgroups,proto3" json:"cgroups,omitempty"`
 	// What is not measured of the agent, in words, with the remedy.
-	Missing       []string `protobuf:"bytes,9,rep,name=missing,proto3" json:"missing,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Missing []string `protobuf:"bytes,9,rep,name=missing,proto3" json:"missing,omitempty"`
+	// Of an agent: Usage.block is not its own, since the io controller is not
+	// enabled for its cgroup; what it does is in unattributed.
+	BlockUnattributed bool `protobuf:"varint,10,opt,name=block_unattributed,json=blockUnattributed,proto3" json:"block_unattributed,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
@@ -1005,6 +1008,13 @@ func (x *Account) GetMissing() []string {
 		return x.Missing
 	}
 	return nil
+}
+
+func (x *Account) GetBlockUnattributed() bool {
+	if x != nil {
+		return x.BlockUnattributed
+	}
+	return false
 }
 
 // Memory is what an agent holds now.
@@ -2573,7 +2583,7 @@ const file_cam_v1_node_proto_rawDesc = "" +
 	"\x0erelative_error\x18\x03 \x01(\x01R\rrelativeError\x12'\n" +
 	"\x0fage_nanoseconds\x18\x04 \x01(\x04R\x0eageNanoseconds\x12\x12\n" +
 	"\x04note\x18\x05 \x01(\tR\x04note\x12\x1a\n" +
-	"\bweighing\x18\x06 \x01(\tR\bweighing\"\xb4\x02\n" +
+	"\bweighing\x18\x06 \x01(\tR\bweighing\"\xe3\x02\n" +
 	"\aAccount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x13.cam.v1.AccountKindR\x04kind\x12(\n" +
@@ -2583,7 +2593,9 @@ const file_cam_v1_node_proto_rawDesc = "" +
 	"\binterval\x18\x06 \x01(\v2\r.cam.v1.UsageR\binterval\x12&\n" +
 	"\x06memory\x18\a \x01(\v2\x0e.cam.v1.MemoryR\x06memory\x12\x18\n" +
 	"\acgroups\x18\b \x03(\tR\acgroups\x12\x18\n" +
-	"\amissing\x18\t \x03(\tR\amissing\"\xb8\x01\n" +
+	"\amissing\x18\t \x03(\tR\amissing\x12-\n" +
+	"\x12block_unattributed\x18\n" +
+	" \x01(\bR\x11blockUnattributed\"\xb8\x01\n" +
 	"\x06Memory\x12#\n" +
 	"\rcurrent_bytes\x18\x01 \x01(\x04R\fcurrentBytes\x12\x1d\n" +
 	"\n" +
