@@ -58,6 +58,10 @@ func try(kinds [2]counter, cpus int) error {
 	if err == nil {
 		return nil
 	}
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		// Debian's kernels refuse all but CAP_SYS_ADMIN above 2.
+		return fmt.Errorf("cycles and instructions: performance counters need CAP_PERFMON and, on Debian, sysctl kernel.perf_event_paranoid=2 or less: %w", err)
+	}
 	return fmt.Errorf("cycles and instructions: no performance counter can be had (%w); on a virtual machine, give it a virtual PMU", err)
 }
 

@@ -76,6 +76,23 @@ func TestNoCounters(t *testing.T) {
 	}
 }
 
+// Where there are real counters, what runs has cycles and instructions.
+func TestHardwareCounters(t *testing.T) {
+	if err := try(hardware, 1); err != nil {
+		t.Skip(err)
+	}
+	h := hierarchy(t)
+	s := kernelSensor(t, Config{})
+	l := newLeaf(t, h, "")
+	start(t, l.dir, "burn:200ms").end()
+	got := look(t, s).Cgroups[l.id]
+	t.Logf("in %v: %d cycles, %d instructions", got.cpu(), sum(got.Cycles), sum(got.Instructions))
+	// No CPU is slower than 10 MHz, and none faster than 10 GHz.
+	if c := sum(got.Cycles); c < uint64(got.cpu())/100 || c > uint64(got.cpu())*10 || sum(got.Instructions) == 0 {
+		t.Errorf("in %v: %d cycles, %d instructions", got.cpu(), c, sum(got.Instructions))
+	}
+}
+
 // A counter stands still when its CPU comes back, so that a new one is needed.
 func TestCountersSurviveHotplug(t *testing.T) {
 	if os.Getenv("CAM_LAB_GUEST") == "" {
