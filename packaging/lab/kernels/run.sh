@@ -23,7 +23,8 @@ qemu() {
 	# Pointer authentication by QEMU's own cipher, which is quick to emulate.
 	arm64) set -- qemu-system-aarch64 -machine virt -cpu max,pmu=on,pauth-impdef=on "$@" ;;
 	esac
-	timeout "${CAM_LAB_TIMEOUT:-2400}" "$@" -accel tcg,thread=single -smp 2 -m 1G -no-reboot \
+	# shellcheck disable=SC2086 -- several options
+	timeout "${CAM_LAB_TIMEOUT:-2400}" "$@" ${CAM_LAB_QEMU:-} -accel tcg,thread=single -smp 2 -m 1G -no-reboot \
 		-display none -monitor none -serial stdio -nic none </dev/null
 }
 
