@@ -75,7 +75,7 @@ func (t *tpm) on() error {
 		close(exited)
 	}(t.cmd)
 	for {
-		if _, err := os.Stat(t.socket()); err == nil {
+		if listening(t.socket()) {
 			return nil
 		}
 		select {
@@ -99,4 +99,20 @@ func (t *tpm) off() {
 		<-t.exited
 	}
 	t.cmd = nil
+}
+
+// listening says whether somebody accepts connections at a socket, without
+// making one: swtpm ends with its first. The fourth field of /proc/net/unix is
+// __SO_ACCEPTCON then (net/unix/af_unix.c, unix_seq_show).
+func listening(socket string) bool {
+	table, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); len(f) == 8 && f[7] == socket && f[3] == "00010000" {
+			return true
+		}
+	}
+	return false
 }
