@@ -68,7 +68,7 @@ lab: setup ## Install on a virtual device, run the scenarios, cut its power
 
 .PHONY: lab-core
 lab-core: setup ## The scenarios that matter most, on one boot, and ten power cuts
-	@CAM_LAB_SCENARIOS='$(LAB_CORE:%=scenarios/%.txtar)' $(LAB) -run 'TestScenarios|TestPowerCut'
+	@export CAM_LAB_SCENARIOS='$(LAB_CORE:%=scenarios/%.txtar)'; $(LAB) -run 'TestScenarios|TestPowerCut'
 
 .PHONY: lab-all
 lab-all: ## The same on every kernel and architecture, with 200 power cuts; writes packaging/lab/RESULTS.md
